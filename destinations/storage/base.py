@@ -1,0 +1,100 @@
+"""The one interface every destination has: put, get a range, stat, list, delete.
+
+``CONTRACT.md`` beside this file says what each method promises; ``tests/contract`` proves it for
+every driver and wrapper.  A store knows nothing of repositories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+Buffer = bytes | bytearray | memoryview
+Data = Buffer | Sequence[Buffer]
+"""What is put: one buffer, or the parts of the object in order (so that nothing is joined first)."""
+
+
+class ObjectInfo(NamedTuple):
+    """A listed object: its key and its size in bytes."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do, as data; callers ask this value, never the kind."""
+
+    connections: int = 2
+    """How many calls at once make sense; 0 = no limit."""
+    atomic_put: bool = True
+    """A reader never sees half an object, even when the writer dies."""
+    overwrite: bool = True
+    """``put`` may replace an object in one step."""
+    forkable: bool = False
+    """A forked child may use the store by itself, with no shared connection or state."""
+    verified_put: bool = True
+    """The transfer is protected end to end (TLS, SSH, checksum, local disk); if not, the caller reads back."""
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """A flat store of immutable-by-habit objects under ``/``-separated keys."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def put(self, key: str, data: Data) -> None:
+        """Store the whole object or nothing; return when it is as durable as the kind allows.
+
+        Replaces an existing object.  Repeating is harmless.  Raises StoreError.
+        """
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return exactly ``length`` bytes from ``offset`` (to the end if None), or raise ShortRead / ObjectMissing."""
+
+    def stat(self, key: str) -> int:
+        """Return the size in bytes; ObjectMissing if absent."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object below ``prefix`` (a folder, "" for all), recursively, in no order.
+
+        A missing folder lists as empty.  Temporary names of unfinished puts are left out.
+        """
+
+    def delete(self, key: str) -> None:
+        """Absent afterwards; absent before is fine."""
+
+    def close(self) -> None:
+        """Free connections; twice is fine."""
+
+
+@runtime_checkable
+class PreparesFolders(Protocol):
+    """A store whose kind has real folders and can make them ahead of the first put."""
+
+    def prepare(self, folders: Iterable[str]) -> None: ...
+
+
+@runtime_checkable
+class ReportsCapacity(Protocol):
+    """A store that knows how much room it has."""
+
+    def capacity(self) -> tuple[int, int]:
+        """Return (total bytes, free bytes)."""
+
+
+@runtime_checkable
+class HashesServerSide(Protocol):
+    """A store that can name the SHA-256 of an object without sending it."""
+
+    def sha256(self, key: str) -> str | None:
+        """Return the hex digest, or None where this object has none."""
+
+
+def parts_of(data: Data) -> list[memoryview]:
+    """Return ``data`` as a list of byte views."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        return [memoryview(data).cast("B")]
+    return [memoryview(part).cast("B") for part in data]
