@@ -1,0 +1,1 @@
+"""The snapshot engine: chunked, deduplicated, compressed, encrypted, in restic's repository format."""

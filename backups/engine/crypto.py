@@ -1,0 +1,87 @@
+"""The format's envelope: ``nonce(16) || AES-256-CTR ciphertext || Poly1305-AES tag(16)``.
+
+Nothing else in the engine knows the cipher.  Source: repository format, "crypto envelope".
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import threading
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.poly1305 import Poly1305
+
+from backups.engine.errors import Corrupt, KeyRejected
+
+Buffer = bytes | bytearray | memoryview
+
+NONCE_SIZE = 16
+TAG_SIZE = 16
+OVERHEAD = NONCE_SIZE + TAG_SIZE
+"""Bytes an envelope adds to its plaintext."""
+
+
+class Key:
+    """A pair of secrets: one to encrypt, one to authenticate.
+
+    ``encrypt`` is 32 bytes, ``mac_k`` and ``mac_r`` 16 each; ``mac_r`` is kept unclamped, as the format
+    stores it.  Safe to use from several threads and after fork.  Raises KeyRejected for an all-zero part.
+    """
+
+    __slots__ = ("_local", "encrypt", "mac_k", "mac_r")
+
+    def __init__(self, encrypt: bytes, mac_k: bytes, mac_r: bytes) -> None:
+        if (len(encrypt), len(mac_k), len(mac_r)) != (32, 16, 16):
+            raise KeyRejected("a key of the wrong length")
+        if not (any(encrypt) and any(mac_k) and any(mac_r)):
+            raise KeyRejected("a key with an all-zero part")
+        self.encrypt, self.mac_k, self.mac_r = encrypt, mac_k, mac_r
+        self._local = threading.local()
+
+    def __repr__(self) -> str:
+        return "Key(***)"
+
+    @classmethod
+    def generate(cls) -> Key:
+        """Return a new random key."""
+        return cls(os.urandom(32), os.urandom(16), os.urandom(16))
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Key:
+        """Split 64 bytes into encrypt, k and r, in this order."""
+        return cls(raw[:32], raw[32:48], raw[48:64])
+
+    def _contexts(self) -> tuple[Any, Any]:
+        try:
+            return self._local.contexts  # type: ignore[no-any-return]
+        except AttributeError:
+            stream = Cipher(algorithms.AES(self.encrypt), modes.CTR(bytes(16))).encryptor()
+            block = Cipher(algorithms.AES(self.mac_k), modes.ECB()).encryptor()  # noqa: S305 - one block, as specified
+            self._local.contexts = (stream, block)
+            return self._local.contexts
+
+    def seal(self, plain: Buffer) -> bytes:
+        """Return the envelope of ``plain`` under a fresh random nonce."""
+        stream, block = self._contexts()
+        nonce = os.urandom(NONCE_SIZE)
+        stream.reset_nonce(nonce)
+        body = stream.update(plain)
+        tag = Poly1305.generate_tag(self.mac_r + block.update(nonce), body)
+        return b"".join((nonce, body, tag))
+
+    def open(self, sealed: Buffer) -> bytes:
+        """Authenticate and decrypt an envelope; Corrupt if it is too short or was changed."""
+        size = len(sealed)
+        if size < OVERHEAD:
+            raise Corrupt("shorter than an envelope")
+        stream, block = self._contexts()
+        view = memoryview(sealed)
+        nonce = bytes(view[:NONCE_SIZE])
+        body = view[NONCE_SIZE : size - TAG_SIZE]
+        tag = Poly1305.generate_tag(self.mac_r + block.update(nonce), body)
+        if not hmac.compare_digest(tag, view[size - TAG_SIZE :]):
+            raise Corrupt("does not authenticate")
+        stream.reset_nonce(nonce)
+        return stream.update(body)  # type: ignore[no-any-return]
