@@ -1,12 +1,14 @@
 """Object stores: one interface, several drivers, and wrappers that add one concern each."""
 
 from destinations.storage.base import (
+    AcceptsPace,
     Buffer,
     Capabilities,
     Data,
     HashesServerSide,
     ObjectInfo,
     ObjectStore,
+    Pace,
     PreparesFolders,
     ReportsCapacity,
 )
@@ -18,10 +20,12 @@ from destinations.storage.errors import (
     ShortRead,
     StoreError,
     StoreFull,
+    StoreGone,
     StoreUnreachable,
 )
 
 __all__ = [
+    "AcceptsPace",
     "AccessDenied",
     "BadConfig",
     "Buffer",
@@ -31,11 +35,13 @@ __all__ = [
     "ObjectInfo",
     "ObjectMissing",
     "ObjectStore",
+    "Pace",
     "PreparesFolders",
     "ReadOnlyStore",
     "ReportsCapacity",
     "ShortRead",
     "StoreError",
     "StoreFull",
+    "StoreGone",
     "StoreUnreachable",
 ]

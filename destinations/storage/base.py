@@ -93,8 +93,43 @@ class HashesServerSide(Protocol):
         """Return the hex digest, or None where this object has none."""
 
 
+class Pace(Protocol):
+    """Slows transfers down: a driver asks before it sends and after it received each block."""
+
+    def up(self, count: int) -> None:
+        """Wait until ``count`` more bytes may be sent."""
+
+    def down(self, count: int) -> None:
+        """Wait until ``count`` bytes just received are within the limit."""
+
+    def up_block(self, default: int) -> int:
+        """Return how much to send at once, at most ``default``."""
+
+    def down_block(self, default: int) -> int:
+        """Return how much to receive at once, at most ``default``."""
+
+
+@runtime_checkable
+class AcceptsPace(Protocol):
+    """A store that moves its bytes in blocks and lets a pace slow each of them."""
+
+    def set_pace(self, pace: Pace | None) -> None: ...
+
+
 def parts_of(data: Data) -> list[memoryview]:
     """Return ``data`` as a list of byte views."""
     if isinstance(data, bytes | bytearray | memoryview):
         return [memoryview(data).cast("B")]
     return [memoryview(part).cast("B") for part in data]
+
+
+def size_of(data: Data) -> int:
+    """Return the number of bytes in ``data``."""
+    return sum(part.nbytes for part in parts_of(data))
+
+
+def blocks_of(parts: Iterable[memoryview], size: int) -> Iterator[memoryview]:
+    """Yield ``parts`` cut into blocks of at most ``size`` bytes; small parts are not joined."""
+    for part in parts:
+        for start in range(0, part.nbytes, size):
+            yield part[start : start + size]

@@ -62,6 +62,21 @@ class StoreUnreachable(StoreError):
     temporary = True
 
 
+class StoreGone(StoreUnreachable):
+    """The server did not answer for so long that calls are no longer tried.
+
+    ``since`` is when the last working stretch ended, in seconds of the Unix epoch.
+    """
+
+    code = "HF-STORE-GONE"
+    guidance = "Bring the server or the network back; the destination is tried again by itself."
+    temporary = False
+
+    def __init__(self, message: str, *, key: str = "", since: float) -> None:
+        super().__init__(message, key=key)
+        self.since = since
+
+
 class ReadOnlyStore(StoreError):
     """A write was asked of a destination that is read-only."""
 
