@@ -1,0 +1,98 @@
+"""Places to run the contract on: each hands out clients of one storage that starts empty."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from destinations.storage.base import ObjectStore
+from destinations.storage.local import LocalStore
+from destinations.storage.memory import MemoryStore
+from destinations.storage.names import is_temporary
+from destinations.storage.wrappers import (
+    BandwidthStore,
+    LimitedStore,
+    MeteredStore,
+    PrefixedStore,
+    RetryingStore,
+    WriteProtectedStore,
+)
+from destinations.storage.wrappers.bandwidth import Rates, Throttle
+from destinations.storage.wrappers.metered import Meter
+from destinations.storage.wrappers.retrying import RetryPolicy
+from tests.fakes.faulty_store import FailingStore
+
+
+@dataclass(frozen=True)
+class Place:
+    """One empty storage.  ``open`` makes a new client of it, also in another process if ``shared``."""
+
+    open: Callable[[], ObjectStore]
+    shared: bool = True
+    unfinished: Callable[[], list[str]] = list
+    """The names of unfinished puts, as the storage itself sees them."""
+
+
+def _temporary_files(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if is_temporary(path.name)]
+
+
+def wrapped(inner: ObjectStore) -> ObjectStore:
+    """The stack as it is used for a destination, around ``inner``."""
+    paced = BandwidthStore(inner, Throttle(Rates(up=1 << 31, down=1 << 31)))
+    metered = MeteredStore(paced, Meter())
+    return RetryingStore(LimitedStore(metered, 4), RetryPolicy(first_pause=0.001), rng=random.Random(1))
+
+
+def _memory(_folder: Path) -> Place:
+    objects: dict[str, bytes] = {}
+    return Place(lambda: MemoryStore(objects), shared=False)
+
+
+def _local(folder: Path) -> Place:
+    return Place(lambda: LocalStore(folder / "store"), unfinished=lambda: _temporary_files(folder))
+
+
+def _stack_on_local(folder: Path) -> Place:
+    return Place(lambda: wrapped(LocalStore(folder / "store")))
+
+
+def _prefixed(folder: Path) -> Place:
+    LocalStore(folder / "store").put("beside/this", b"not below the prefix")
+    return Place(lambda: PrefixedStore(LocalStore(folder / "store"), "server-1/alice-7f3k"))
+
+
+def _stack_on_prefixed_memory(_folder: Path) -> Place:
+    objects: dict[str, bytes] = {"beside": b"1", "server2/x": b"2"}
+    return Place(lambda: wrapped(PrefixedStore(MemoryStore(objects), "server")), shared=False)
+
+
+def _locks_allowed(folder: Path) -> Place:
+    """Everything below locks/, through the write protection that lets just that pass."""
+    return Place(
+        lambda: PrefixedStore(WriteProtectedStore(LocalStore(folder / "store"), allow_locks=True), "repo/locks")
+    )
+
+
+def _retried_faults(folder: Path) -> Place:
+    """A store that fails every fifth call by chance, half of them after the effect, made good by retries."""
+
+    def client() -> ObjectStore:
+        early = FailingStore(LocalStore(folder / "store"), chance=0.1, seed=1)
+        late = FailingStore(early, chance=0.1, seed=2, after=True)
+        return RetryingStore(late, RetryPolicy(retries=0, first_pause=0.0001, gone_after=60), rng=random.Random(3))
+
+    return Place(client)
+
+
+PLACES: dict[str, Callable[[Path], Place]] = {
+    "memory": _memory,
+    "local": _local,
+    "local-stack": _stack_on_local,
+    "prefixed-local": _prefixed,
+    "prefixed-memory-stack": _stack_on_prefixed_memory,
+    "locks-of-read-only-local": _locks_allowed,
+    "faulty-local-retried": _retried_faults,
+}
