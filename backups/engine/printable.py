@@ -1,8 +1,8 @@
 """Which code points Go's ``strconv.IsPrint`` calls printable, frozen.
 
-The answer is part of the repository format: it decides how a name is spelled in a tree, hence the tree's id.  It must not
-follow the Unicode version of whatever interpreter runs the engine, so the table is carried here: every code point where the
-answer changes, starting with "not printable" at U+0000, as distances in LEB128, deflated, base 85.
+The answer is part of the repository format: it decides how a name is spelled in a tree, hence the tree's id.  It must
+not follow the Unicode version of whatever interpreter runs the engine, so the table is carried here: every code point
+where the answer changes, starting with "not printable" at U+0000, as distances in LEB128, deflated, base 85.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _since_13() -> frozenset[int]:
 
 
 def is_printable(code_point: int, unicode_version: int = NEWEST) -> bool:
-    """Whether a name shows this code point as itself.  ``unicode_version`` is 15 (restic built with Go 1.21 or newer) or 13."""
+    """Whether a name shows this code point as itself.  ``unicode_version`` is 15 (Go 1.21 and newer) or 13."""
     if bisect_right(_boundaries(), code_point) % 2:
         return False
     return unicode_version >= NEWEST or code_point not in _since_13()
