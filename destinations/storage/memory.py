@@ -47,7 +47,9 @@ class MemoryStore:
         folder = check_prefix(prefix)
         start = f"{folder}/" if folder else ""
         with self._lock:
-            found = [ObjectInfo(key, len(whole)) for key, whole in self._objects.items() if key.startswith(start)]
+            found = [
+                ObjectInfo(key, len(whole)) for key, whole in self._objects.copy().items() if key.startswith(start)
+            ]
         return iter(found)
 
     def delete(self, key: str) -> None:
