@@ -62,6 +62,20 @@ class Key:
             self._local.contexts = (stream, block)
             return self._local.contexts
 
+    TAG = NONCE_SIZE + TAG_SIZE
+    """Bytes of a :meth:`tag`."""
+
+    def tag(self, data: Buffer) -> bytes:
+        """Return a nonce and an authentication tag over ``data``, which stays in plain."""
+        nonce = os.urandom(NONCE_SIZE)
+        return nonce + Poly1305.generate_tag(self.mac_r + self._contexts()[1].update(nonce), data)
+
+    def tag_fits(self, data: Buffer, tag: Buffer) -> bool:
+        """Tell whether ``tag`` was made by this key over exactly this data."""
+        nonce, mac = bytes(tag[:NONCE_SIZE]), bytes(tag[NONCE_SIZE:])
+        again = Poly1305.generate_tag(self.mac_r + self._contexts()[1].update(nonce), data)
+        return hmac.compare_digest(again, mac)
+
     def seal(self, plain: Buffer) -> bytes:
         """Return the envelope of ``plain`` under a fresh random nonce."""
         stream, block = self._contexts()

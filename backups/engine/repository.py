@@ -1,0 +1,441 @@
+"""An open repository: its objects by name, its blobs by id.
+
+Everything read is checked before it is believed: the hash of an object against its name, the tag of an
+envelope, the recorded lengths, the id of a blob.  What fails is fetched once more, then Corrupt.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from backups.engine import keys, locks
+from backups.engine.blob import MAX_BLOB, BlobType, Codec, decompress, open_blob
+from backups.engine.cache import Cache
+from backups.engine.chunker import Chunker, random_polynomial
+from backups.engine.crypto import Key
+from backups.engine.errors import (
+    BlobMissing,
+    Corrupt,
+    KeyRejected,
+    RepositoryExists,
+    RepositoryMissing,
+    Unsupported,
+    WrongKey,
+)
+from backups.engine.index import Index, Location, Table, decode_index
+from backups.engine.layout import CONFIG, DATA, INDEX, KEYS, LOCKS, SNAPSHOTS, Kind, folders, is_id, object_key
+from backups.engine.pack import EAGER, TRAILER, Entry, header_length, open_header
+from destinations.storage.base import ObjectStore, PreparesFolders
+from destinations.storage.errors import ObjectMissing, ShortRead, StoreError
+
+VERSIONS = (1, 2)
+MAX_OBJECT = 256 * 1024 * 1024
+"""Bytes; the largest decoded config, index, snapshot or lock a reader takes."""
+_COMPRESSED = b"\x02"
+_WINDOW = 512 * 1024
+_WINDOWS = 6
+
+
+class Config(msgspec.Struct):
+    """The config object: format version, id, and the chunker's polynomial in hexadecimal."""
+
+    version: int
+    id: str
+    chunker_polynomial: str
+
+
+class Repository:
+    """A repository that was unlocked.  Made by :meth:`create` and :meth:`open`."""
+
+    def __init__(
+        self, store: ObjectStore, key: Key, config: Config, key_id: str, cache_root: Path | None = None
+    ) -> None:
+        self.store = store
+        self.key = key
+        self.config = config
+        self.key_id = key_id
+        self.chunker = Chunker(int(config.chunker_polynomial, 16))
+        self.codec = Codec()
+        self.cache = Cache(cache_root, config.id) if cache_root is not None else None
+        self._caches_files = self.cache is not None and not store.capabilities.forkable
+        self._index: Index | None = None
+        self._index_ids: set[str] = set()
+        self._windows: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._pack_sizes: dict[int, int] = {}
+
+    # ------------------------------------------------------------------ making and opening
+
+    @classmethod
+    def create(
+        cls,
+        store: ObjectStore,
+        password: str,
+        *,
+        version: int = 2,
+        polynomial: int | None = None,
+        params: keys.KdfParams = keys.KdfParams(),
+        cache_root: Path | None = None,
+    ) -> Repository:
+        """Make a new repository; RepositoryExists if there is anything of one.
+
+        ``polynomial`` shares the chunking of another repository, so that copies between the two deduplicate.
+        """
+        if version not in VERSIONS:
+            raise Unsupported(f"repository version {version}: only 1 and 2 exist")
+        if _exists(store, CONFIG) or any(True for kind in (KEYS, SNAPSHOTS) for _ in store.list(kind)):
+            raise RepositoryExists("there is a repository, or part of one, at this place already")
+        if isinstance(store, PreparesFolders):
+            store.prepare(folders())
+        master = Key.generate()
+        chosen = polynomial if polynomial is not None else random_polynomial()
+        config = Config(version, os.urandom(32).hex(), f"{chosen:x}")
+        raw = keys.wrap(master, password, params, created=now_text())
+        name = keys.key_id(raw)
+        store.put(object_key(KEYS, name), raw)
+        repository = cls(store, master, config, name, cache_root)
+        repository.save_config()
+        return repository
+
+    @classmethod
+    def open(
+        cls, store: ObjectStore, password: str, *, cache_root: Path | None = None, key_hint: str = ""
+    ) -> Repository:
+        """Unlock the repository in ``store``.
+
+        Raises RepositoryMissing, WrongKey, KeyRejected, Corrupt, Unsupported or StoreError.
+        """
+        key, name = find_key(store, password, key_hint)
+        return cls.open_with_key(store, key, key_id=name, cache_root=cache_root)
+
+    @classmethod
+    def open_with_key(
+        cls, store: ObjectStore, key: Key, *, key_id: str = "", cache_root: Path | None = None
+    ) -> Repository:
+        """Open a repository whose master key is known, without deriving anything."""
+        try:
+            sealed = store.get(CONFIG)
+        except ObjectMissing as error:
+            raise RepositoryMissing("there is no repository at this place: config is missing") from error
+        try:
+            config = msgspec.json.decode(key.open(sealed), type=Config)
+            polynomial = int(config.chunker_polynomial, 16)
+        except (Corrupt, msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+            raise Corrupt("the repository's config is damaged", kind="config", object_id=CONFIG) from error
+        if config.version not in VERSIONS:
+            raise Unsupported(f"repository version {config.version}; this program knows 1 and 2")
+        if not is_id(config.id) or polynomial.bit_length() > 64:
+            raise Corrupt("the repository's config is damaged", kind="config", object_id=CONFIG)
+        return cls(store, key, config, key_id, cache_root)
+
+    def save_config(self) -> None:
+        """Write the config object and read it back."""
+        sealed = self.key.seal(msgspec.json.encode(self.config))
+        self.store.put(CONFIG, sealed)
+        if self.store.get(CONFIG) != sealed:
+            raise Corrupt("the config that was just written reads back differently", kind="config", object_id=CONFIG)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    @property
+    def version(self) -> int:
+        """The repository's format version, 1 or 2."""
+        return self.config.version
+
+    @property
+    def id(self) -> str:
+        """The repository's id, 64 hexadecimal digits."""
+        return self.config.id
+
+    def locked(
+        self, *, exclusive: bool, wait: float = 0.0, times: locks.LockTimes = locks.LockTimes()
+    ) -> AbstractContextManager[locks.Lock]:
+        """Hold the format's lock for the length of a ``with`` block; see :func:`locks.held`."""
+        return locks.held(self, exclusive=exclusive, wait=wait, times=times)
+
+    # ------------------------------------------------------------------ objects
+
+    def ids(self, kind: Kind) -> dict[str, int]:
+        """Return id and stored size of every object of a kind; foreign names are left out."""
+        found: dict[str, int] = {}
+        for info in self.store.list(kind):
+            name = info.key.rsplit("/", 1)[-1]
+            if is_id(name):
+                found[name] = info.size
+        return found
+
+    def load_raw(self, kind: Kind, object_id: str) -> bytes:
+        """Return the stored bytes of a whole object whose hash matches its name; fetched twice before Corrupt."""
+        cached = self.cache.read(kind, object_id) if self._caches_files and self.cache and kind != LOCKS else None
+        if cached is not None and sha256(cached).hexdigest() == object_id:
+            return cached
+        for _ in range(2):
+            data = self.store.get(object_key(kind, object_id))
+            if sha256(data).hexdigest() == object_id:
+                if self._caches_files and self.cache and kind in (INDEX, SNAPSHOTS):
+                    self.cache.write(kind, object_id, data)
+                return data
+        raise Corrupt(f"{kind}/{object_id} has other content than its name says", kind=kind, object_id=object_id)
+
+    def load_object(self, kind: Kind, object_id: str) -> bytes:
+        """Return the decoded payload (JSON) of an index, snapshot or lock object.  Raises Corrupt, ObjectMissing."""
+        data = self.load_raw(kind, object_id)
+        try:
+            return self.decode_object(data)
+        except Corrupt as error:
+            raise Corrupt(f"{kind}/{object_id} {error}", kind=kind, object_id=object_id) from error
+
+    def decode_object(self, data: bytes) -> bytes:
+        """Open and decompress the stored bytes of an index, snapshot or lock."""
+        payload = self.key.open(data)
+        if not payload or payload[:1] in (b"{", b"["):
+            return payload
+        if payload[:1] != _COMPRESSED:
+            raise Corrupt("does not start as an object of this format does")
+        return decompress(memoryview(payload)[1:], None, MAX_OBJECT)
+
+    def save_object(self, kind: Kind, payload: bytes) -> str:
+        """Seal and store an index, snapshot or lock; return its id.  What was sealed is opened again first."""
+        plain = payload if self.version == 1 else _COMPRESSED + self.codec.compress(payload, forced=True)
+        sealed = self.key.seal(plain)
+        if self.decode_object(sealed) != payload:
+            raise Corrupt(f"a sealed {kind} object does not open; the memory of this machine may be bad", kind=kind)
+        name = sha256(sealed).hexdigest()
+        self.store.put(object_key(kind, name), sealed)
+        if self._caches_files and self.cache and kind in (INDEX, SNAPSHOTS):
+            self.cache.write(kind, name, sealed)
+        return name
+
+    def remove_object(self, kind: Kind, object_id: str) -> None:
+        """Remove an object; one that is not there is fine."""
+        self.store.delete(object_key(kind, object_id))
+        if self.cache:
+            self.cache.remove(kind, object_id)
+
+    # ------------------------------------------------------------------ index
+
+    @property
+    def index(self) -> Index:
+        """The loaded index; :meth:`load_index` first."""
+        if self._index is None:
+            raise RuntimeError("the index is not loaded")
+        return self._index
+
+    def load_index(self, on_damage: Callable[[Corrupt], None] | None = None) -> Index:
+        """Read every index object, through the cached table where it fits.
+
+        ``on_damage`` is told of unreadable index objects, which are then left out; without it Corrupt is raised.
+        """
+        listed = set(self.ids(INDEX))
+        known: set[str] = set()
+        index: Index | None = None
+        if self.cache is not None:
+            loaded = Table.load(self.cache.table_path, self.key)
+            if loaded is not None and loaded[1] <= listed:
+                index, known = Index(loaded[0]), loaded[1]
+        if index is None:
+            index = Index()
+        complete = True
+        for name in sorted(listed - known):
+            try:
+                for pack_id, entries in decode_index(self.load_object(INDEX, name)):
+                    index.add(pack_id, entries)
+                known.add(name)
+            except ObjectMissing:
+                continue
+            except Corrupt as error:
+                error.object_id = error.object_id or name
+                if on_damage is None:
+                    raise Corrupt(f"index/{name}: {error}", kind="index", object_id=name) from error
+                on_damage(error)
+                complete = False
+        index.settle()
+        self.use_index(index, known if complete else set())
+        return index
+
+    def use_index(self, index: Index, index_ids: set[str]) -> None:
+        """Take ``index`` as the repository's, made of exactly these index objects; keep its table if it is new."""
+        self._index, self._index_ids = index, set(index_ids)
+        self._windows.clear()
+        self._pack_sizes.clear()
+        if self.cache is None or not index_ids:
+            return
+        if self._caches_files:
+            self.cache.keep_only(INDEX, index_ids)
+        loaded = index.table
+        if loaded.count and not loaded.is_mapped and len(index) == loaded.count:
+            try:
+                loaded.save(self.cache.table_path, self.key, index_ids)
+            except OSError:
+                return
+
+    def extend_index(self, packs: list[tuple[str, bytes]], index_ids: list[str]) -> None:
+        """Add packs that were stored and indexed by ``index_ids``."""
+        index = self.index
+        for pack_id, header in packs:
+            index.add(bytes.fromhex(pack_id), header)
+        index.settle()
+        self.use_index(index, self._index_ids | set(index_ids))
+
+    # ------------------------------------------------------------------ packs and blobs
+
+    def pack_size(self, pack: int) -> int:
+        """Return the stored size of a pack by its number in the index."""
+        size = self._pack_sizes.get(pack)
+        if size is None:
+            size = self._pack_sizes[pack] = self.store.stat(object_key(DATA, self.index.packs[pack].hex()))
+        return size
+
+    def read_pack(self, pack_id: str, offset: int, length: int) -> bytes:
+        """Return a range of a pack as stored, unchecked.  Raises StoreError."""
+        return self.store.get(object_key(DATA, pack_id), offset=offset, length=length)
+
+    def read_header(self, pack_id: str, size: int) -> list[Entry]:
+        """Return the entries a pack of ``size`` bytes lists in its own header.  Raises Corrupt, StoreError."""
+        tail = self.read_pack(pack_id, max(0, size - EAGER), min(size, EAGER))
+        try:
+            length = header_length(tail, size)
+            if length + TRAILER > len(tail):
+                tail = self.read_pack(pack_id, size - length - TRAILER, length + TRAILER)
+            return open_header(self.key, tail[len(tail) - length - TRAILER : len(tail) - TRAILER], size)
+        except Corrupt as error:
+            raise Corrupt(f"pack {pack_id}: {error}", kind="pack", object_id=pack_id) from error
+
+    def load_blob(self, kind: BlobType, blob_id: bytes) -> bytes:
+        """Return the plaintext of a blob, from any pack that has it whole.
+
+        Raises BlobMissing if the index has no place for it, Corrupt if every copy is damaged, StoreError.
+        """
+        failure: Exception | None = None
+        for place in self.index.find_all(kind, blob_id):
+            for fresh in (False, True):
+                try:
+                    return open_blob(self.key, self._read_sealed(kind, place, fresh=fresh), place.plain_size, blob_id)
+                except (Corrupt, ObjectMissing, ShortRead) as error:
+                    failure = error
+        if failure is None:
+            raise BlobMissing(
+                f"{kind.name.lower()} blob {blob_id.hex()} is in no pack of the index", kind="blob", object_id=blob_id.hex()
+            )
+        if isinstance(failure, StoreError):
+            raise Corrupt(
+                f"{kind.name.lower()} blob {blob_id.hex()} cannot be read: {failure}", kind="blob", object_id=blob_id.hex()
+            ) from failure
+        raise failure
+
+    def load_tree(self, tree_id: str) -> bytes:
+        """Return the JSON bytes of a tree by its hexadecimal id; see :meth:`load_blob`."""
+        if not is_id(tree_id):
+            raise Corrupt("a tree id that is none", kind="tree", object_id=tree_id[:80])
+        return self.load_blob(BlobType.TREE, bytes.fromhex(tree_id))
+
+    def _read_sealed(self, kind: BlobType, place: Location, *, fresh: bool) -> bytes:
+        if place.length > MAX_BLOB:
+            raise Corrupt(f"a blob of {place.length} bytes is beyond the limit", kind="blob")
+        name = self.index.packs[place.pack].hex()
+        if kind == BlobType.DATA or fresh:
+            return self.read_pack(name, place.offset, place.length)
+        if self._caches_files and self.cache is not None:
+            return self._read_cached(name, place)
+        return self._read_window(name, place)
+
+    def _read_cached(self, name: str, place: Location) -> bytes:
+        assert self.cache is not None
+        data = self.cache.read(DATA, name, place.offset, place.length)
+        if data is None:
+            if self.pack_size(place.pack) > 2 * MAX_BLOB:
+                return self.read_pack(name, place.offset, place.length)
+            whole = self.store.get(object_key(DATA, name))
+            self.cache.write(DATA, name, whole)
+            data = whole[place.offset : place.offset + place.length]
+            if len(data) != place.length:
+                raise ShortRead(f"pack {name} is shorter than the index says", key=object_key(DATA, name))
+        return data
+
+    def _read_window(self, name: str, place: Location) -> bytes:
+        """Trees of one backup lie side by side: read half a megabyte around, and serve the next ones from it."""
+        start = place.offset - place.offset % _WINDOW
+        within = place.offset - start
+        if within + place.length > _WINDOW:
+            return self.read_pack(name, place.offset, place.length)
+        slot = (place.pack, start)
+        window = self._windows.get(slot)
+        if window is None:
+            length = min(_WINDOW, self.pack_size(place.pack) - start)
+            window = self._windows[slot] = self.read_pack(name, start, max(length, 0))
+            if len(self._windows) > _WINDOWS:
+                self._windows.popitem(last=False)
+        else:
+            self._windows.move_to_end(slot)
+        data = window[within : within + place.length]
+        if len(data) != place.length:
+            raise ShortRead(f"pack {name} is shorter than the index says", key=object_key(DATA, name))
+        return data
+
+    def raw_snapshots(self, on_damage: Callable[[Corrupt], None] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (id, JSON) of every snapshot.
+
+        ``on_damage`` is told of unreadable ones, which are left out; without it Corrupt is raised.
+        """
+        listed = self.ids(SNAPSHOTS)
+        if self._caches_files and self.cache:
+            self.cache.keep_only(SNAPSHOTS, listed)
+        for name in sorted(listed):
+            try:
+                yield name, self.load_object(SNAPSHOTS, name)
+            except ObjectMissing:
+                continue
+            except Corrupt as error:
+                if on_damage is None:
+                    raise
+                on_damage(error)
+
+
+def find_key(store: ObjectStore, password: str, hint: str = "") -> tuple[Key, str]:
+    """Return the master key and the id of the key file that ``password`` opens.
+
+    At most twenty key files are tried, the hinted one first.  A malformed one is passed over, so that it
+    cannot lock everybody out.  Raises RepositoryMissing, WrongKey, KeyRejected, StoreError.
+    """
+    names = [info.key.rsplit("/", 1)[-1] for info in store.list(KEYS) if 0 < info.size <= keys.MAX_KEY_FILE]
+    names = sorted((n for n in names if is_id(n)), key=lambda n: (n != hint, n))
+    if not names:
+        if not _exists(store, CONFIG):
+            raise RepositoryMissing("there is no repository at this place: it has no config and no keys")
+        raise WrongKey("the repository has no key at all")
+    rejected: KeyRejected | None = None
+    for name in names[: keys.MAX_KEYS_TRIED]:
+        try:
+            return keys.unwrap(store.get(object_key(KEYS, name)), password), name
+        except WrongKey:
+            continue
+        except KeyRejected as error:
+            rejected = KeyRejected(f"keys/{name}: {error}")
+    if rejected is not None:
+        raise rejected
+    raise WrongKey("no key of this repository opens with this password")
+
+
+def _exists(store: ObjectStore, key: str) -> bool:
+    try:
+        store.stat(key)
+    except ObjectMissing:
+        return False
+    return True
+
+
+def now_text() -> str:
+    """Return the present moment as RFC 3339 text in UTC with nanoseconds."""
+    ns = time.time_ns()
+    stamp = datetime.fromtimestamp(ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{stamp}.{ns % 1_000_000_000:09d}Z"
