@@ -130,14 +130,14 @@ class Chunker:
         self.polynomial = polynomial
         self._tables = make_tables(polynomial)
 
-    def next_cut(self, data: Buffer, start: int, stop: int, *, final: bool) -> int:
+    def next_cut(self, data: Buffer, start: int, stop: int, *, final: bool, seen: int = 0) -> int:
         """Return where the chunk that begins at ``start`` ends, looking at ``data[:stop]``.
 
-        ``final`` says that no byte follows ``stop``.  Returns -1 when more data is needed to tell.
-        Offsets in bytes; start < stop.
+        ``final`` says that no byte follows ``stop``.  Returns -1 when more data is needed to tell; the next
+        call may pass the present ``stop`` as ``seen``, up to where no cut was found.  Offsets in bytes; start < stop.
         """
         limit = start + MAX_SIZE
-        first, last = start + MIN_SIZE, min(stop, limit)
+        first, last = max(start + MIN_SIZE, seen + 1), min(stop, limit)
         if first <= last:
             cut = find_cut(self._tables, data, first, last, CUT_MASK)
             if cut >= 0:

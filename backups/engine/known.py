@@ -59,8 +59,6 @@ class Claims:
                     _COUNT.pack_into(counts, 4 * level, count + 1)
                     return True
                 slot = (slot + 1) % size
-            if count * 4 < size * 3 and count == 0:
-                break
         if key in self._private:
             return False
         self._private.add(key)

@@ -16,8 +16,9 @@ from backups.engine.blob import BlobType, Codec, seal_blob
 from backups.engine.crypto import Buffer
 from backups.engine.errors import Corrupt
 from backups.engine.layout import DATA, object_key
-from backups.engine.pack import DEFAULT_PACK_SIZE, FinishedPack, PackBuilder
+from backups.engine.pack import DEFAULT_PACK_SIZE, PackBuilder
 from backups.engine.repository import Repository
+from destinations.storage.base import Data
 
 OnStored = Callable[[str, bytes, int], None]
 """Told of a stored pack: its id, its header in plain, its size in bytes."""
@@ -68,17 +69,17 @@ class Carrier:
 
     def _finish(self, builder: PackBuilder) -> tuple[str, bytes, int]:
         pack = builder.finish(self._repository.key)
-        store_pack(self._repository, pack)
+        store_bytes(self._repository, pack.id, pack.parts)
         return pack.id, pack.header, pack.size
 
 
-def store_pack(repository: Repository, pack: FinishedPack) -> None:
+def store_bytes(repository: Repository, pack_id: str, data: Data) -> None:
     """Put a pack; read it back where the storage gives no guarantee of its own.  Raises StoreError, Corrupt."""
-    key = object_key(DATA, pack.id)
-    repository.store.put(key, pack.parts)
-    if not repository.store.capabilities.verified_put:
-        if sha256(repository.store.get(key)).hexdigest() != pack.id:
-            raise Corrupt(f"pack {pack.id} reads back differently than it was sent", kind="pack", object_id=pack.id)
+    key = object_key(DATA, pack_id)
+    store = repository.store
+    store.put(key, data)
+    if not store.capabilities.verified_put and sha256(store.get(key)).hexdigest() != pack_id:
+        raise Corrupt(f"pack {pack_id} reads back differently than it was sent", kind="pack", object_id=pack_id)
 
 
 class PackWriter:

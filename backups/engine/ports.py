@@ -43,8 +43,11 @@ class SourceFile(Protocol):
     entry: Entry
     """What the open file says of itself, taken before its first byte was read."""
 
-    def readinto(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` with the next bytes and return how many; 0 at the end.  OSError on failure."""
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` next bytes, b"" only at the end.  OSError on failure."""
+
+    def changed(self) -> bool:
+        """Tell whether the file was written to since it was opened, so that what was read may be no single state."""
 
     def close(self) -> None:
         """Free it.  Raises SourceProblem if what was read turns out not to be whole (a dump that failed)."""

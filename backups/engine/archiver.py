@@ -1,0 +1,540 @@
+"""From a source to a snapshot.
+
+The coordinator walks the top of the tree until there is work for every core, then helper processes take
+whole folders (or batches of files) and store them with packs of their own.  It writes the index as packs
+arrive, the trees above the shared-out folders at the end, and last the snapshot: from then on it exists.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from backups.engine.blob import Codec
+from backups.engine.errors import NothingToSave, SourceProblem
+from backups.engine.index import IndexWriter
+from backups.engine.known import Known
+from backups.engine.layout import INDEX, SNAPSHOTS
+from backups.engine.names import quote_name
+from backups.engine.pack import DEFAULT_PACK_SIZE, PackBuilder
+from backups.engine.packer import Carrier, PackWriter, store_bytes
+from backups.engine.pool import Pool, Report, default_workers
+from backups.engine.ports import CancelToken, Entry, Progress, Silent, Source, SourceFolder
+from backups.engine.repository import Repository
+from backups.engine.saver import Counts, OldTree, Saver
+from backups.engine.snapshot import Snapshot, Summary, encode_snapshot
+from backups.engine.times import TimeFormatter
+
+PROGRAM = "holdfast 0.1.0"
+UNITS = 32
+"""Pieces of work to look for before helpers are started."""
+BATCH_FILES = 256
+BATCH_BYTES = 32 * 1024 * 1024
+FEW_ENTRIES = 4096
+"""A folder of at most this many items is compared with its parent by the coordinator itself."""
+CHECKPOINT_SECONDS = 600
+_FLUSH = -1
+
+
+@dataclass(frozen=True, slots=True)
+class BackupOptions:
+    """How a backup runs.
+
+    ``codec`` compresses, ``pack_size`` is the target in bytes, ``workers`` helper processes (None = one a core,
+    0 = none).  ``zone`` is the time zone of the trees (None = the process's own).  ``workspace`` takes packs on
+    their way to a storage that helpers cannot reach by themselves.
+    """
+
+    codec: Codec = field(default_factory=Codec)
+    pack_size: int = DEFAULT_PACK_SIZE
+    dry_run: bool = False
+    skip_if_unchanged: bool = False
+    workers: int | None = None
+    zone: str | None = None
+    workspace: Path | None = None
+
+
+@dataclass(slots=True)
+class BackupResult:
+    """What became of a backup.  ``snapshot_id`` is empty for a dry run or when nothing had changed and that was asked for."""
+
+    snapshot_id: str = ""
+    tree: str = ""
+    parent: str = ""
+    counts: Counts = field(default_factory=Counts)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    packs: int = 0
+    stored_bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item was read as it should be."""
+        return not self.problems
+
+
+@dataclass(slots=True)
+class _Open:
+    """A folder the coordinator opened itself, with a place for the node of each of its items."""
+
+    folder: SourceFolder
+    path: bytes
+    old: OldTree
+    old_id: str | None
+    entries: list[Entry]
+    nodes: list[bytes | None]
+    above: _Open | None
+    slot: int
+
+
+@dataclass(slots=True)
+class _Unit:
+    """A piece of work: some items of an open folder.  ``weight`` in bytes, folders counting as much as the largest."""
+
+    where: _Open
+    slots: list[int]
+    weight: int
+
+
+class Backup:
+    """One run of a backup.  ``snapshot`` carries time, host, paths and tags; its tree and summary are filled in here."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        source: Source,
+        snapshot: Snapshot,
+        *,
+        parent: tuple[str, Snapshot] | None = None,
+        options: BackupOptions = BackupOptions(),
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._repository = repository
+        self._source = source
+        self._snapshot = snapshot
+        self._parent = parent
+        self._options = options
+        self._progress = progress or Silent()
+        self._cancel = cancel or CancelToken()
+        self._guard = guard
+        self._result = BackupResult(parent=parent[0] if parent else "")
+        self._known: Known | None = None
+        self._stored: list[tuple[str, bytes]] = []
+        self._index_writer = IndexWriter(lambda payload: repository.save_object(INDEX, payload))
+        self._checkpoint = time.monotonic()
+        self._done = [0, 0]
+        self._item = b""
+        self._shown = 0.0
+        previous = parent[1].summary if parent else None
+        self._expected = (previous.total_files_processed, previous.total_bytes_processed) if previous else (0, 0)
+
+    # ------------------------------------------------------------------ the run
+
+    def run(self) -> BackupResult:
+        """Do it.  The repository's lock must be held and its index loaded.
+
+        Raises Canceled, NothingToSave, StoreError, LockLost; single items that cannot be read are in the
+        result's ``problems`` instead.
+        """
+        began = time.monotonic()
+        workers = default_workers() if self._options.workers is None else self._options.workers
+        self._known = Known(self._repository.index, shared=workers > 0)
+        carrier = Carrier(self._repository, self._on_stored, threads=self._uploads())
+        packer = self._new_packer(self._deliver_to(carrier), spread=2)
+        saver = self._new_saver(packer, self._note, self._advance)
+        try:
+            tree_id = self._save(saver, packer, carrier, workers)
+            packer.flush()
+            carrier.drain()
+            self._index_writer.flush()
+            self._guard()
+            self._cancel.check()
+            self._finish(tree_id, saver.counts, began)
+        finally:
+            saver.close()
+            carrier.close()
+        return self._result
+
+    def _save(self, saver: Saver, packer: PackWriter, carrier: Carrier, workers: int) -> str:
+        root = self._source.root(self._note)
+        opened: list[_Open] = []
+        try:
+            units = self._plan(saver, root, opened)
+            if len(units) > 1 and workers:
+                self._share_out(units, saver, packer, carrier, workers)
+            else:
+                for unit in units:
+                    for slot, node in zip(unit.slots, _do_unit(saver, unit), strict=True):
+                        unit.where.nodes[slot] = node
+            return self._close_folders(saver, opened)
+        finally:
+            for item in opened:
+                item.folder.close()
+
+    def _finish(self, tree_id: str, counts: Counts, began: float) -> None:
+        result = self._result
+        result.counts, result.tree = counts, tree_id
+        result.seconds = time.monotonic() - began
+        self._show(force=True)
+        if self._options.dry_run:
+            return
+        if not (self._options.skip_if_unchanged and self._parent is not None and self._parent[1].tree == tree_id):
+            result.snapshot_id = self._save_snapshot(tree_id, counts, began)
+        if self._stored:
+            self._repository.extend_index(self._stored, self._index_writer.saved)
+
+    def _save_snapshot(self, tree_id: str, counts: Counts, began: float) -> str:
+        zone = TimeFormatter(self._options.zone)
+        end = time.time_ns()
+        summary = Summary(
+            backup_start=zone.format(end - int((time.monotonic() - began) * 1e9)),
+            backup_end=zone.format(end),
+            **{name: getattr(counts, name) for name in Counts.__struct_fields__},
+        )
+        snapshot = self._snapshot
+        snapshot.tree = tree_id
+        snapshot.parent = self._parent[0] if self._parent else None
+        snapshot.summary = summary
+        snapshot.program_version = snapshot.program_version or PROGRAM
+        return self._repository.save_object(SNAPSHOTS, encode_snapshot(snapshot))
+
+    # ------------------------------------------------------------------ sharing out
+
+    def _plan(self, saver: Saver, root: SourceFolder, opened: list[_Open]) -> list[_Unit]:
+        """Open the top of the tree, breadth first, until there are enough folders for all."""
+        top = self._open(saver, root, b"", self._parent[1].tree if self._parent else None, None, 0)
+        opened.append(top)
+        units: list[_Unit] = []
+        waiting: deque[tuple[_Open, int]] = deque()
+        self._sort_items(saver, top, units, waiting)
+        while waiting and len(waiting) + len(units) < UNITS and len(opened) < 8 * UNITS:
+            where, slot = waiting.popleft()
+            inner = self._enter(saver, where, slot)
+            if inner is not None:
+                opened.append(inner)
+                self._sort_items(saver, inner, units, waiting)
+        units.extend(_Unit(where, [slot], 1 << 62) for where, slot in waiting)
+        units.sort(key=lambda unit: -unit.weight)
+        return units
+
+    def _open(
+        self, saver: Saver, folder: SourceFolder, path: bytes, old_id: str | None, above: _Open | None, slot: int
+    ) -> _Open:
+        entries = folder.entries()
+        return _Open(folder, path, saver.old_tree(old_id), old_id, entries, [None] * len(entries), above, slot)
+
+    def _enter(self, saver: Saver, where: _Open, slot: int) -> _Open | None:
+        entry = where.entries[slot]
+        path = where.path + b"/" + entry.name
+        old = where.old.nodes.get(quote_name(entry.name))
+        try:
+            folder = where.folder.enter(entry)
+            return self._open(saver, folder, path, old.subtree if old is not None and old.type == "dir" else None, where, slot)
+        except Exception as error:
+            if not _is_item_error(error):
+                raise
+            self._note(path, error)
+            return None
+
+    def _sort_items(self, saver: Saver, where: _Open, units: list[_Unit], waiting: deque[tuple[_Open, int]]) -> None:
+        """Put folders aside, finish what costs nothing, and make batches of the files."""
+        few = len(where.entries) <= FEW_ENTRIES
+        batch = _Unit(where, [], 0)
+        for slot, entry in enumerate(where.entries):
+            if entry.kind == "dir":
+                waiting.append((where, slot))
+                continue
+            if entry.kind != "file":
+                where.nodes[slot] = saver.special_node(entry)
+                continue
+            if few:
+                old = where.old.nodes.get(quote_name(entry.name))
+                where.nodes[slot] = saver.unchanged_node(entry, where.path + b"/" + entry.name, old)
+                if where.nodes[slot] is not None:
+                    continue
+            batch.slots.append(slot)
+            batch.weight += entry.size
+            if len(batch.slots) >= BATCH_FILES or batch.weight >= BATCH_BYTES:
+                units.append(batch)
+                batch = _Unit(where, [], 0)
+        if batch.slots:
+            units.append(batch)
+
+    def _share_out(self, units: list[_Unit], saver: Saver, packer: PackWriter, carrier: Carrier, workers: int) -> None:
+        direct = self._repository.store.capabilities.forkable or self._options.dry_run
+        spool = None if direct else _Spool(self._options.workspace, self._uploads() + workers)
+        try:
+            with Pool(
+                lambda: self._helper(units, spool),
+                workers,
+                on_report=lambda report: self._on_report(report, carrier, spool),
+                tick=self._tick,
+            ) as pool:
+                for number in range(len(units)):
+                    pool.submit(number)
+                for number, (nodes, counts) in pool.results():
+                    unit = units[number]
+                    for slot, node in zip(unit.slots, nodes, strict=True):
+                        unit.where.nodes[slot] = node
+                    saver.counts.add(counts)
+                for left in pool.everywhere(_FLUSH):
+                    for builder in left:
+                        packer.adopt(builder)
+                carrier.drain()
+        finally:
+            if spool is not None:
+                spool.close()
+
+    def _close_folders(self, saver: Saver, opened: list[_Open]) -> str:
+        for item in reversed(opened[1:]):
+            tree_id = saver.save_tree([node for node in item.nodes if node is not None], item.old)
+            assert item.above is not None
+            item.above.nodes[item.slot] = saver.encode_dir(item.folder.entry, tree_id, item.old_id)
+        nodes = [node for node in opened[0].nodes if node is not None]
+        if not nodes:
+            raise NothingToSave("nothing of what was asked for could be read; an empty snapshot is not made")
+        return saver.save_tree(nodes, opened[0].old)
+
+    # ------------------------------------------------------------------ one helper process
+
+    def _helper(self, units: list[_Unit], spool: _Spool | None) -> Callable[[Any, Report], Any]:
+        cancel = CancelToken()
+        signal.signal(signal.SIGTERM, lambda *_: cancel.cancel())
+        outbox: list[Report] = []
+        pending = _Pending(outbox)
+
+        def stored(pack_id: str, header: bytes, size: int) -> None:
+            outbox[0](("stored", pack_id, header, size))
+
+        carrier = Carrier(self._repository, stored, threads=1)
+        if self._options.dry_run:
+            deliver: Callable[[PackBuilder], None] = _drop
+        elif spool is not None:
+            deliver = lambda builder: outbox[0](spool.send(self._repository, builder))  # noqa: E731
+        else:
+            deliver = carrier.take
+        packer = self._new_packer(deliver, spread=1)
+        saver = self._new_saver(packer, pending.problem, pending.advance, cancel)
+
+        def handle(task: Any, report: Report) -> Any:
+            outbox[:] = [report]
+            carrier.collect()
+            if task == _FLUSH:
+                saver.close()
+                small = []
+                for builder in packer.unfinished():
+                    if builder.size * 2 > self._options.pack_size:
+                        deliver(builder)
+                    else:
+                        small.append(builder)
+                carrier.drain()
+                carrier.close()
+                pending.flush()
+                return small
+            saver.counts = Counts()
+            nodes = _do_unit(saver, units[task])
+            pending.flush()
+            return nodes, saver.counts
+
+        return handle
+
+    def _on_report(self, report: tuple[Any, ...], carrier: Carrier, spool: _Spool | None) -> None:
+        match report:
+            case ("stored", pack_id, header, size):
+                self._on_stored(pack_id, header, size)
+            case ("spooled", path, pack_id, header):
+                assert spool is not None
+                carrier.run(lambda: spool.upload(self._repository, path, pack_id, header))
+            case ("progress", files, size, item):
+                self._advance(files, size, item)
+            case ("problem", path, message):
+                self._result.problems.append((path, message))
+                self._progress.problem(path, message)
+
+    # ------------------------------------------------------------------ small parts
+
+    def _uploads(self) -> int:
+        return min(16, self._repository.store.capabilities.connections or 4)
+
+    def _deliver_to(self, carrier: Carrier) -> Callable[[PackBuilder], None]:
+        return _drop if self._options.dry_run else carrier.take
+
+    def _new_packer(self, deliver: Callable[[PackBuilder], None], *, spread: int) -> PackWriter:
+        options = self._options
+        return PackWriter(self._repository, deliver, codec=options.codec, target=options.pack_size, spread=spread)
+
+    def _new_saver(
+        self,
+        packer: PackWriter,
+        problem: Callable[[bytes, Exception], None],
+        advance: Callable[[int, int, bytes], None],
+        cancel: CancelToken | None = None,
+    ) -> Saver:
+        assert self._known is not None
+        return Saver(
+            self._repository,
+            self._known,
+            packer,
+            zone=self._options.zone,
+            cancel=cancel or self._cancel,
+            problem=problem,
+            on_progress=advance,
+            threads=default_workers(),
+        )
+
+    def _on_stored(self, pack_id: str, header: bytes, size: int) -> None:
+        self._result.packs += 1
+        self._result.stored_bytes += size
+        self._stored.append((pack_id, header))
+        self._index_writer.add(pack_id, header)
+
+    def _note(self, path: bytes, error: Exception) -> None:
+        text, message = describe(path, error)
+        self._result.problems.append((text, message))
+        self._progress.problem(text, message)
+
+    def _advance(self, files: int, size: int, item: bytes) -> None:
+        self._done[0] += files
+        self._done[1] += size
+        if item:
+            self._item = item
+        self._show()
+
+    def _show(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now - self._shown >= 0.25:
+            self._shown = now
+            if not force:
+                self._guard()
+            self._progress.update(
+                files=self._done[0],
+                bytes=self._done[1],
+                total_files=self._expected[0],
+                total_bytes=self._expected[1],
+                item=os.fsdecode(self._item),
+            )
+
+    def _tick(self) -> None:
+        self._cancel.check()
+        self._show()
+        if time.monotonic() - self._checkpoint > CHECKPOINT_SECONDS:
+            self._checkpoint = time.monotonic()
+            self._index_writer.flush()
+
+
+class _Pending:
+    """A helper's progress and problems, sent to the coordinator a few times a second."""
+
+    def __init__(self, outbox: list[Report]) -> None:
+        self._outbox = outbox
+        self._files = self._bytes = 0
+        self._item = b""
+        self._sent = 0.0
+
+    def advance(self, files: int, size: int, item: bytes) -> None:
+        self._files += files
+        self._bytes += size
+        self._item = item or self._item
+        if time.monotonic() - self._sent > 0.25:
+            self.flush()
+
+    def flush(self) -> None:
+        self._sent = time.monotonic()
+        self._outbox[0](("progress", self._files, self._bytes, self._item))
+        self._files = self._bytes = 0
+
+    def problem(self, path: bytes, error: Exception) -> None:
+        self._outbox[0](("problem", *describe(path, error)))
+
+
+class _Spool:
+    """Packs on their way from helpers to the coordinator, which alone holds the connections.
+
+    At most ``places`` of them exist at once; a helper waits for a place.
+    """
+
+    def __init__(self, workspace: Path | None, places: int) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="holdfast-packs-", dir=workspace))
+        self._places = get_context("fork").BoundedSemaphore(places)
+
+    def send(self, repository: Repository, builder: PackBuilder) -> tuple[str, str, str, bytes]:
+        """Seal a pack into a file (in a helper) and return what to tell the coordinator."""
+        pack = builder.finish(repository.key)
+        self._places.acquire()
+        path = self._folder / pack.id
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.writelines(pack.parts)
+        return "spooled", str(path), pack.id, pack.header
+
+    def upload(self, repository: Repository, path: str, pack_id: str, header: bytes) -> tuple[str, bytes, int]:
+        """Store a pack from its file (in a thread of the coordinator)."""
+        try:
+            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                Path(path).unlink()
+                with memoryview(mapped) as view:
+                    store_bytes(repository, pack_id, view)
+                    return pack_id, header, len(view)
+        finally:
+            self._places.release()
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _do_unit(saver: Saver, unit: _Unit) -> list[bytes | None]:
+    where = unit.where
+    nodes = []
+    for slot in unit.slots:
+        entry = where.entries[slot]
+        old = where.old.nodes.get(quote_name(entry.name))
+        nodes.append(saver.node(where.folder, entry, where.path + b"/" + entry.name, old))
+    return nodes
+
+
+def _drop(_: PackBuilder) -> None:
+    """A dry run stores nothing."""
+
+
+def _is_item_error(error: Exception) -> bool:
+    return isinstance(error, OSError | SourceProblem)
+
+
+def describe(path: bytes, error: Exception) -> tuple[str, str]:
+    """Return a path and an error as text for people; names that are not UTF-8 keep their bytes as surrogates."""
+    if isinstance(error, FileNotFoundError):
+        message = "vanished while the folder was read"
+    elif isinstance(error, OSError):
+        message = error.strerror or str(error)
+    else:
+        message = str(error)
+    return os.fsdecode(path), message
+
+
+def backup(
+    repository: Repository,
+    source: Source,
+    snapshot: Snapshot,
+    *,
+    parent: tuple[str, Snapshot] | None = None,
+    options: BackupOptions = BackupOptions(),
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    guard: Callable[[], None] = lambda: None,
+) -> BackupResult:
+    """Back up a source; see :class:`Backup`.  ``guard`` is called now and then and raises to stop (a lost lock)."""
+    run = Backup(
+        repository, source, snapshot, parent=parent, options=options, progress=progress, cancel=cancel, guard=guard
+    )
+    return run.run()

@@ -1,0 +1,401 @@
+"""Folders of this machine as a source.
+
+Every folder is opened relative to its parent's descriptor with no-follow and compared with what was
+listed, so that an owner who swaps a folder for a link while we read as root gains nothing.  A file is
+opened the same way, never waits for a pipe, and is compared too.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from errno import ELOOP, ENODATA, ENOTDIR, ENOTSUP, EPERM
+
+from backups.engine import Entry, EntryKind, SourceFile, SourceFolder, SourceProblem
+from backups.sources.composed import Member, Problem, VirtualFolder
+
+CACHE_TAG = b"CACHEDIR.TAG"
+CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+MAX_DEPTH = 800
+"""Folders below one another; deeper ones are reported and left out."""
+
+_KINDS: dict[int, EntryKind] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFBLK: "dev",
+    stat.S_IFCHR: "chardev",
+    stat.S_IFIFO: "fifo",
+}
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_NO_XATTR = {ENOTSUP, ENODATA}
+
+Excluded = Callable[[bytes, bool], bool]
+"""Given an absolute path and whether it is a folder: leave it out?"""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderOptions:
+    """What a folder source leaves out.
+
+    ``excluded`` decides by path; ``one_file_system`` keeps mount points as empty folders; ``exclude_caches``
+    leaves out what lies beside a cache tag; ``owners`` (user ids), if given, refuses files that have several
+    links and belong to somebody else: a link to a stranger's file.
+    """
+
+    excluded: Excluded | None = None
+    one_file_system: bool = False
+    exclude_caches: bool = False
+    owners: frozenset[int] | None = None
+    xattrs: bool = True
+
+
+@dataclass(slots=True)
+class _Context:
+    options: FolderOptions
+    problem: Problem
+    noatime: int = field(default=os.O_NOATIME if hasattr(os, "O_NOATIME") else 0)
+
+
+def entry_of(name: bytes, info: os.stat_result) -> Entry | None:
+    """Return the entry of a stat result, or None for what is never stored (sockets, unknown types)."""
+    kind = _KINDS.get(info.st_mode & 0o170000)
+    if kind is None:
+        return None
+    return Entry(
+        name,
+        kind,
+        info.st_mode,
+        info.st_mtime_ns,
+        info.st_ctime_ns,
+        info.st_uid,
+        info.st_gid,
+        info.st_ino,
+        info.st_dev,
+        info.st_size if kind == "file" else 0,
+        info.st_nlink,
+        info.st_rdev,
+    )
+
+
+def read_xattrs(path: bytes | int, *, follow: bool = False) -> Sequence[tuple[bytes, bytes | None]]:
+    """Return the extended attributes of a path (or descriptor) in the kernel's order.  OSError if it may not be asked."""
+    try:
+        names = os.listxattr(path) if isinstance(path, int) or follow else os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_XATTR:
+            return ()
+        raise
+    if not names:
+        return ()
+    found: list[tuple[bytes, bytes | None]] = []
+    for name in names:
+        try:
+            value = (
+                os.getxattr(path, name) if isinstance(path, int) or follow else os.getxattr(path, name, follow_symlinks=False)
+            )
+        except OSError as error:
+            if error.errno not in _NO_XATTR:
+                raise
+            found.append((os.fsencode(name), None))
+        else:
+            found.append((os.fsencode(name), value))
+    return found
+
+
+class FsFile:
+    """An open file of a folder."""
+
+    __slots__ = ("_fd", "_info", "entry")
+
+    def __init__(self, fd: int, entry: Entry, info: os.stat_result) -> None:
+        self._fd = fd
+        self._info = info
+        self.entry = entry
+
+    def read(self, size: int) -> bytes:
+        return os.read(self._fd, size)
+
+    def changed(self) -> bool:
+        """Tell whether the file was written to since it was opened."""
+        now, then = os.fstat(self._fd), self._info
+        return (now.st_mtime_ns, now.st_size, now.st_ctime_ns) != (then.st_mtime_ns, then.st_size, then.st_ctime_ns)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class FsFolder:
+    """An open folder of this machine."""
+
+    __slots__ = ("_context", "_depth", "_fd", "_foreign", "_path", "entry")
+
+    def __init__(self, fd: int, path: bytes, entry: Entry, context: _Context, *, foreign: bool = False, depth: int = 0) -> None:
+        self._fd = fd
+        self._path = path
+        self._context = context
+        self._foreign = foreign
+        self._depth = depth
+        self.entry = entry
+
+    def entries(self) -> list[Entry]:
+        if self._foreign:
+            return []
+        context = self._context
+        options = context.options
+        excluded = options.excluded
+        prefix = self._path if self._path.endswith(b"/") else self._path + b"/"
+        found: list[Entry] = []
+        link = b"/proc/self/fd/%d/" % self._fd
+        tagged = options.exclude_caches and self._is_tagged_cache()
+        with os.scandir(self._fd) as listing:
+            for item in listing:
+                name = os.fsencode(item.name)
+                if tagged and name != CACHE_TAG:
+                    continue
+                try:
+                    entry = entry_of(name, item.stat(follow_symlinks=False))
+                    if entry is None or (excluded is not None and excluded(prefix + name, entry.kind == "dir")):
+                        continue
+                    if entry.kind == "symlink":
+                        entry.target = os.readlink(name, dir_fd=self._fd)
+                    if options.xattrs and entry.kind != "dir":
+                        entry.xattrs = read_xattrs(link + name)
+                except OSError as error:
+                    context.problem(prefix + name, error)
+                    continue
+                found.append(entry)
+        found.sort(key=_name)
+        return found
+
+    def open(self, entry: Entry) -> SourceFile:
+        context = self._context
+        fd = self._openat(entry, _FILE_FLAGS)
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise SourceProblem("became something else while the folder was read")
+            if info.st_ino != entry.inode or info.st_dev != entry.device:
+                raise SourceProblem("was replaced while the folder was read")
+            owners = context.options.owners
+            if owners is not None and info.st_nlink > 1 and info.st_uid not in owners:
+                raise SourceProblem("is a link to a file of another owner, and is not read")
+            fresh = entry_of(entry.name, info)
+            assert fresh is not None
+            fresh.xattrs = entry.xattrs
+            if context.options.xattrs and fresh.ctime != entry.ctime:
+                fresh.xattrs = read_xattrs(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return FsFile(fd, fresh, info)
+
+    def enter(self, entry: Entry) -> SourceFolder:
+        if self._depth >= MAX_DEPTH:
+            raise SourceProblem(f"lies more than {MAX_DEPTH} folders deep")
+        fd = self._openat(entry, _FOLDER_FLAGS)
+        try:
+            info = os.fstat(fd)
+            if info.st_ino != entry.inode or info.st_dev != entry.device:
+                raise SourceProblem("was replaced while its parent was read")
+            path = self._path + entry.name if self._path.endswith(b"/") else self._path + b"/" + entry.name
+            return _folder(fd, path, entry.name, info, self._context, self.entry.device, self._depth + 1)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _openat(self, entry: Entry, flags: int) -> int:
+        context = self._context
+        try:
+            return os.open(entry.name, flags | context.noatime, dir_fd=self._fd)
+        except PermissionError as error:
+            if error.errno != EPERM or not context.noatime:
+                raise
+            return os.open(entry.name, flags, dir_fd=self._fd)
+        except OSError as error:
+            if error.errno in (ELOOP, ENOTDIR):
+                raise SourceProblem("became a link while the folder was read") from error
+            raise
+
+    def _is_tagged_cache(self) -> bool:
+        try:
+            fd = os.open(CACHE_TAG, _FILE_FLAGS, dir_fd=self._fd)
+        except OSError:
+            return False
+        try:
+            return os.read(fd, len(CACHE_SIGNATURE)) == CACHE_SIGNATURE
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+
+
+def _name(entry: Entry) -> bytes:
+    return entry.name
+
+
+def _folder(
+    fd: int, path: bytes, name: bytes, info: os.stat_result, context: _Context, parent_device: int, depth: int
+) -> FsFolder:
+    entry = entry_of(name, info)
+    assert entry is not None
+    if context.options.xattrs:
+        try:
+            entry.xattrs = read_xattrs(fd)
+        except OSError as error:
+            context.problem(path, error)
+    foreign = context.options.one_file_system and parent_device not in (0, info.st_dev)
+    return FsFolder(fd, path, entry, context, foreign=foreign, depth=depth)
+
+
+class _Target:
+    """A path given by the caller, as a member of a virtual folder."""
+
+    def __init__(self, path: bytes, name: bytes, entry: Entry, context: _Context) -> None:
+        self._path = path
+        self._context = context
+        self.entry = entry
+        entry.name = name
+
+    def enter_self(self) -> SourceFolder:
+        fd = os.open(self._path, _FOLDER_FLAGS)
+        try:
+            info = os.fstat(fd)
+            if info.st_ino != self.entry.inode or info.st_dev != self.entry.device:
+                raise SourceProblem("was replaced while it was being opened")
+            return _folder(fd, os.path.abspath(self._path), self.entry.name, info, self._context, 0, 0)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def open(self) -> SourceFile:
+        parent = os.open(os.path.dirname(self._path) or b".", _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+        folder = FsFolder(parent, b"", Entry(b"", "dir", 0, 0, 0), self._context)
+        listed = Entry(
+            os.path.basename(self._path), "file", 0, 0, self.entry.ctime, inode=self.entry.inode, device=self.entry.device
+        )
+        listed.xattrs = self.entry.xattrs
+        try:
+            opened = folder.open(listed)
+        finally:
+            folder.close()
+        opened.entry.name = self.entry.name
+        return opened
+
+
+class _Node:
+    """The merged tree of all targets while it is being put together."""
+
+    def __init__(self) -> None:
+        self.path: bytes | None = None
+        self.whole = False
+        self.children: dict[bytes, _Node] = {}
+
+
+class FolderSource:
+    """Paths of this machine, laid out as the format does: absolute ones below their parents' names,
+    relative ones below their own, several merged into one tree.
+
+    Raises nothing for a path that is not there: that is a problem like any other, told when the root is
+    opened.
+    """
+
+    def __init__(self, paths: Sequence[bytes], options: FolderOptions = FolderOptions()) -> None:
+        self.paths = [bytes(path) for path in paths]
+        self._options = options
+
+    def root(self, problem: Problem) -> SourceFolder:
+        """Open every target and return the root they are merged under."""
+        context = _Context(self._options, problem)
+        top = _Node()
+        taken: dict[bytes, bytes] = {}
+        for path in dict.fromkeys(os.path.normpath(path) for path in self.paths):
+            _place(top, path, taken)
+        return _virtual(b"", None, top, context)
+
+
+def _split(path: bytes) -> tuple[bytes, list[bytes]]:
+    """Return (the root a path starts from, its components)."""
+    parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+    if path.startswith(b"/"):
+        return b"/", parts
+    ups = 0
+    while ups < len(parts) and parts[ups] == b"..":
+        ups += 1
+    return (b"/".join([b".."] * ups) or b"."), parts[ups:]
+
+
+def _place(top: _Node, path: bytes, taken: dict[bytes, bytes]) -> None:
+    root, parts = _split(path)
+    if not parts:
+        try:
+            names = sorted(os.listdir(root))
+        except OSError:
+            names = []
+        for name in names:
+            _put(top, root, [name], taken)
+        return
+    _put(top, root, parts, taken)
+
+
+def _put(top: _Node, root: bytes, parts: list[bytes], taken: dict[bytes, bytes]) -> None:
+    first = parts[0]
+    number = 0
+    while taken.setdefault(first, root) != root:
+        number += 1
+        first = parts[0] + b"-%d" % number
+    node = top
+    path = root
+    for depth, part in enumerate(parts):
+        path = part if path == b"." else path.rstrip(b"/") + b"/" + part
+        node = node.children.setdefault(first if depth == 0 else part, _Node())
+        node.path = path
+    node.whole = True
+
+
+def _virtual(name: bytes, path: bytes | None, node: _Node, context: _Context) -> VirtualFolder:
+    members: dict[bytes, Member] = {}
+    for child_name, child in node.children.items():
+        assert child.path is not None
+        try:
+            info = os.lstat(child.path) if child.whole else os.stat(child.path)
+            entry = entry_of(child_name, info)
+            if entry is None:
+                continue
+            if entry.kind == "symlink":
+                entry.target = os.readlink(child.path)
+            if context.options.xattrs:
+                entry.xattrs = _target_xattrs(child, context)
+        except OSError as error:
+            context.problem(child.path, error)
+            continue
+        if child.whole:
+            # A target inside another one is part of it.
+            members[child_name] = _Target(child.path, child_name, entry, context)
+        else:
+            folder = _virtual(child_name, child.path, child, context)
+            folder.entry = entry
+            members[child_name] = folder
+    plain = Entry(name, "dir", stat.S_IFDIR | 0o755, 0, 0)
+    return VirtualFolder(plain, members)
+
+
+def _target_xattrs(node: _Node, context: _Context) -> Sequence[tuple[bytes, bytes | None]]:
+    assert node.path is not None
+    try:
+        return read_xattrs(node.path, follow=not node.whole)
+    except OSError:
+        if node.whole:
+            raise
+        return ()
