@@ -12,7 +12,7 @@ import mmap
 import os
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,7 @@ _TREE = 1 << 31
 _TAIL = struct.Struct(">IIII")
 _UNIFORM = struct.Struct("<BII32s")
 _RECORDS = struct.Struct("48s")
+_WHOLE = struct.Struct(">32sIIII")
 _PREFIXES = struct.Struct(">I44x")
 _MAGIC = b"HFINDEX2"
 _FULL_INDEX = 50_000
@@ -333,6 +334,23 @@ class Index:
             self._rebuild()
         return self.table
 
+    def without(self, packs: Collection[int]) -> Index:
+        """Return an index that never knew the packs of these numbers; the others move up, in their order."""
+        table = self.compact()
+        gone = frozenset(packs)
+        names: list[bytes] = []
+        moved: dict[int, int] = {}
+        for number, name in enumerate(self.packs):
+            if number not in gone:
+                moved[number], moved[number | _TREE] = len(names), len(names) | _TREE
+                names.append(name)
+        kept = bytearray()
+        pack = _WHOLE.pack
+        for blob_id, tag, offset, length, plain_size in _WHOLE.iter_unpack(table.records()[: table.count * RECORD]):
+            if tag in moved:
+                kept += pack(blob_id, moved[tag], offset, length, plain_size)
+        return Index(Table.build([bytes(kept)], names), rebuild_at=self._rebuild_at)
+
     def has(self, kind: int, blob_id: bytes) -> bool:
         """Tell whether a blob is known and its pack not known to be missing."""
         if self._waiting:
@@ -397,3 +415,8 @@ class IndexWriter:
             self.saved.append(self._save(encode_index((name, parse_header(header)) for name, header in self._packs)))
             self._packs.clear()
             self._count = 0
+
+    def take(self) -> list[tuple[str, bytes]]:
+        """Give away the packs that are in no saved index object yet."""
+        packs, self._packs, self._count = self._packs, [], 0
+        return packs
