@@ -6,8 +6,8 @@ Names are raw bytes throughout.  Times are nanoseconds since the epoch, sizes by
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -35,6 +35,8 @@ class Entry(msgspec.Struct, gc=False):
     xattrs: Sequence[tuple[bytes, bytes | None]] = ()
     named: bool = True
     """Whether user and group names are looked up for uid and gid."""
+    atime: int | None = None
+    """When it was last read; None stands for ``mtime``."""
 
 
 class SourceFile(Protocol):
@@ -83,6 +85,123 @@ class Source(Protocol):
 
     def root(self, problem: Callable[[bytes, Exception], None]) -> SourceFolder:
         """Open the root.  ``problem(path, error)`` is told of every item that has to be left out."""
+
+
+Selector = Callable[[bytes, bool], tuple[bool, bool]]
+"""Asked for the path of an item (``a/b``, below what is restored) and whether it is a folder.
+
+Answers whether it is wanted, and whether something below it may be.
+"""
+
+
+class Found(NamedTuple):
+    """What stands under a name in a target.  ``kind`` is "other" for what no repository holds."""
+
+    kind: str
+    size: int
+    mtime: int
+
+
+class OldFile(Protocol):
+    """A file that stood in the target before, open for reading."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes; fewer where the file ends.  OSError."""
+
+    def close(self) -> None:
+        """Free it; twice is fine."""
+
+
+class TargetFile(Protocol):
+    """A file on its way into a target: nobody sees it under its name before it is finished."""
+
+    token: bytes
+    """What another process gives to :meth:`TargetFolder.join` to write to the same file."""
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """Write all of ``data``.  OSError."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read back what was written.  OSError."""
+
+    def finish(self, entry: Entry) -> None:
+        """Give it its metadata, then its name, in the place of any file of that name.  OSError, TargetProblem."""
+
+    def close(self) -> None:
+        """Free it.  What was not finished vanishes, unless the file was joined; twice is fine."""
+
+
+class TargetFolder(Protocol):
+    """An open folder of a target.  All its methods raise OSError or TargetProblem."""
+
+    fresh: bool
+    """Nothing stood in it: this restore made it."""
+
+    def found(self) -> dict[bytes, Found]:
+        """Return what stands in it, by name."""
+
+    def old_file(self, name: bytes) -> OldFile:
+        """Open a file that was found."""
+
+    def create(self, entry: Entry, size: int | None = None, *, shared: bool = False) -> TargetFile:
+        """Begin a file; ``size`` sets its length ahead of the writing.  ``shared``: other processes will join."""
+
+    def join(self, token: bytes) -> TargetFile:
+        """Open a file that another process created as shared, to write to it; never to finish it."""
+
+    def update(self, entry: Entry) -> bool:
+        """Give a file of equal content the entry's metadata; False if it has to be replaced for that."""
+
+    def make(self, entry: Entry) -> bool:
+        """Make a link, device or pipe in the place of any file of its name; False if the target leaves such out."""
+
+    def make_folder(self, name: bytes) -> bool:
+        """See that there is a real folder of this name; True if it was made.  A link in its place is replaced."""
+
+    def link(self, name: bytes, first: bytes) -> None:
+        """Make ``name`` another name of the file at the path ``first`` of the target."""
+
+    def remove(self, name: bytes) -> int:
+        """Remove an item, a folder with all that is in it; links are never followed.  Return how many went."""
+
+    def finish(self, entry: Entry) -> None:
+        """Give the folder itself its metadata."""
+
+    def close(self) -> None:
+        """Free it; twice is fine."""
+
+
+class Target(Protocol):
+    """Somewhere to restore to, its files written at any offset and in any order."""
+
+    forkable: bool
+    """Forked children may use it, all at once."""
+
+    def folder(self, path: bytes, *, fresh: bool = False) -> TargetFolder:
+        """Open the folder at ``path`` (``a/b``, empty for the top).  ``fresh`` says that this restore made it.
+
+        Raises FileNotFoundError, OSError or TargetProblem; no link is ever followed.
+        """
+
+    def close(self) -> None:
+        """Free it; twice is fine."""
+
+
+class Archive(Protocol):
+    """An archive being written from its first byte to its last."""
+
+    def add(
+        self, path: bytes, entry: Entry, *, size: int = 0, data: Iterable[bytes] = (), same_as: bytes = b""
+    ) -> None:
+        """Append an item: ``size`` bytes that ``data`` yields, or another name for the earlier item ``same_as``.
+
+        Raises OSError when it cannot be written, TargetProblem if the archive's format cannot hold the item.
+        """
+
+    def close(self) -> None:
+        """Write what stands at the end.  An archive that was not closed is not whole."""
 
 
 class CancelToken:
