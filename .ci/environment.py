@@ -66,7 +66,7 @@ def make_venv() -> None:
 def install_project() -> None:
     """Install this project in place; the native cutter is built on the way."""
     began = time.time()
-    command = [PYTHON, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--verbose", "-e", "."]
+    command = [str(PYTHON), "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--verbose", "-e", "."]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     LOG.write_bytes(done.stdout)
     if done.returncode:
@@ -106,7 +106,7 @@ def main(level: str) -> None:
             return
         make_venv()
         print(f"setup: installing the packages of {LOCKS[level]}", flush=True)
-        call(PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", LOCKS[level])
+        call(PYTHON, "-m", "pip", "install", "-qq", "--no-deps", "--require-hashes", "-r", LOCKS[level])
         install_project()
         report_native()
         stamp(level).write_text(fingerprint(level))

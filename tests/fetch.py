@@ -141,22 +141,29 @@ def _unpack(package: str, suite: str, target: Path) -> None:
     shutil.rmtree(apt_folder / "lists", ignore_errors=True)
 
 
-def fetch(package: str, suite: str, program: str) -> Path:
-    """Path of a program (given relative to the package's root) as that suite has it.
+def fetch_package(package: str, suite: str) -> Path:
+    """Folder with the unpacked package of a suite.
 
     A copy older than a week is renewed when the archive answers. Raises NotObtainable.
     """
     folder = cache_folder() / "debian"
     folder.mkdir(exist_ok=True)
     target = folder / f"{package}-{suite}"
-    path = target / program
     with file_lock(folder / f"{package}-{suite}.lock"):
-        if path.exists() and time.time() - target.stat().st_mtime < REFRESH_AFTER:
-            return path
+        if target.exists() and time.time() - target.stat().st_mtime < REFRESH_AFTER:
+            return target
         try:
             _unpack(package, suite, target)
             os.utime(target)
         except (NotObtainable, subprocess.TimeoutExpired) as error:
-            if not path.exists():
+            if not target.exists():
                 raise NotObtainable(f"{package} of {suite}: {error}") from error
+    return target
+
+
+def fetch(package: str, suite: str, program: str) -> Path:
+    """Path of a program, given relative to the package's root, as that suite has it. Raises NotObtainable."""
+    path = fetch_package(package, suite) / program
+    if not path.exists():
+        raise NotObtainable(f"{package} of {suite} has no {program}")
     return path

@@ -1,0 +1,1 @@
+"""Holdfast's engine against restic and borg on generated data: `make bench`."""
