@@ -89,7 +89,7 @@ class TimeFormatter:
 
     def _moved(self, civil: date, year: int, within: int) -> int:
         """The instant of the same month, day and clock in another year; 29 February may become 1 March."""
-        wall = (_ordinal(year, civil.month, 1) + civil.day - 1) * _DAY + within
+        wall = (day_number(year, civil.month, 1) + civil.day - 1) * _DAY + within
         guess = self._offset_at(_askable(wall))
         return wall - self._offset_at(_askable(wall - guess))
 
@@ -101,7 +101,7 @@ def _civil(day: int) -> tuple[date, int]:
     return civil, civil.year + 400 * cycles
 
 
-def _ordinal(year: int, month: int, day: int) -> int:
+def day_number(year: int, month: int, day: int) -> int:
     """Days since 1970 of a date; unlike ``date`` it knows the year 0.  Raises ``ValueError``."""
     return date(year % 400 + 400, month, day).toordinal() + (year // 400 - 1) * _CYCLE_DAYS - _EPOCH
 
@@ -215,7 +215,7 @@ def _parse_day(day: str) -> int:
     if match is None:
         raise ValueError(day)
     year, month, day_of_month = map(int, match.groups())
-    return _ordinal(year, month, day_of_month) * _DAY
+    return day_number(year, month, day_of_month) * _DAY
 
 
 def _parse_offset(text: str, zone: str) -> int:
