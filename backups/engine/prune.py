@@ -292,6 +292,8 @@ def _choose(candidates: list[_Candidate], options: PruneOptions, threshold: floa
         plan.repack.append(candidate.number)
         report.repacked.add(use.blobs, use.size)
         report.repack_removed.add(use.unused_blobs, use.unused_size)
+        if report.uncompressed_bytes and use.has_uncompressed:
+            report.uncompressed_bytes -= use.size
 
 
 def _tasks(repository: Repository, books: Account, plan: PrunePlan) -> list[Task]:
