@@ -28,7 +28,7 @@ run: setup-run
 	else echo "The panel is not in this revision yet; the engine is: $(BIN)/python -m backups.engine --help" >&2; exit 1; fi
 
 test: setup packages
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -rs -n $(JOBS) --dist loadgroup $(ARGS)
 
 soak: setup packages
 	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadgroup --timeout 3600 $(ARGS)
