@@ -23,7 +23,7 @@ from backups.engine.blob import BlobType
 from backups.engine.crypto import OVERHEAD, Key
 from backups.engine.errors import Corrupt
 from backups.engine.layout import is_id
-from backups.engine.pack import Entry, parse_header
+from backups.engine.pack import ENTRY_PLAIN, Entry, parse_header
 
 RECORD = 48
 _TREE = 1 << 31
@@ -299,7 +299,8 @@ class Index:
         assert self._numbers is not None
         self._numbers[pack_id] = number
         self._waiting.append((number, content))
-        self._waiting_count += len(content) // 41 if isinstance(content, bytes) else len(content)
+        # Rather too many than too few: what is not counted could be taken for part of the table.
+        self._waiting_count += len(content) // ENTRY_PLAIN if isinstance(content, bytes) else len(content)
         return True
 
     def settle(self) -> None:
@@ -330,7 +331,7 @@ class Index:
 
     def compact(self) -> Table:
         """Return one table of everything."""
-        if self._fresh_count or self._waiting_count:
+        if self._fresh_count or self._waiting:
             self._rebuild()
         return self.table
 
