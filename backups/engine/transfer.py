@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from backups.engine.blob import MAX_BLOB, BlobType, Codec, decompress, open_blob
-from backups.engine.errors import Corrupt
+from backups.engine.errors import Canceled, Corrupt
 from backups.engine.index import Location
 from backups.engine.pack import DEFAULT_PACK_SIZE, PackBuilder
 from backups.engine.packer import Carrier, OnStored, PackWriter
@@ -165,7 +165,7 @@ def transfer(
 ) -> None:
     """Move the blobs of ``tasks`` into new packs of ``target``; ``on_stored`` is told of each once it is durable.
 
-    Raises Corrupt when a blob is readable nowhere, StoreError, Canceled.
+    Raises Corrupt when a blob is readable nowhere, StoreError; Canceled, after reporting the packs under way.
     """
     forkable = source.store.capabilities.forkable and target.store.capabilities.forkable
     workers = (default_workers() if forkable else 0) if options.workers is None else options.workers
@@ -177,6 +177,9 @@ def transfer(
         else:
             run.alone(carrier, 0 if forkable else _connections(source))
         carrier.drain()
+    except Canceled:
+        carrier.drain()
+        raise
     finally:
         carrier.close()
 

@@ -13,7 +13,7 @@ from backups.engine.index import encode_index
 from backups.engine.keys import KdfParams
 from backups.engine.layout import DATA, INDEX, SNAPSHOTS, object_key
 from backups.engine.names import name_json
-from backups.engine.pack import PackBuilder, parse_header
+from backups.engine.pack import FIXED, PackBuilder, entry_size, parse_header
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot, encode_snapshot
 from backups.engine.tree import decode_tree, encode_dir_node, encode_file_node, encode_tree, go_mode, owner_json
@@ -135,6 +135,27 @@ def contents(repository: Repository) -> dict[str, dict[str, object]]:
     return {snapshot.time: read_folder(repository, snapshot.tree) for snapshot in repository.snapshots()}
 
 
+def on_disk(objects: Mapping[str, bytes], path: Path) -> Path:
+    """The objects of a memory store as a repository in a folder, without waiting for any disk."""
+    for folder in ("data", "index", "keys", "locks", "snapshots"):
+        (path / folder).mkdir(parents=True, exist_ok=True)
+    for key, content in objects.items():
+        (path / key).parent.mkdir(exist_ok=True)
+        (path / key).write_bytes(content)
+    return path
+
+
 def local(path: Path) -> LocalStore:
     """A store in a folder."""
     return LocalStore(path)
+
+
+def assert_whole(repository: Repository) -> None:
+    """Every pack of the index is there with its size, every blob opens, every snapshot reads back."""
+    index, sizes = repository.index, repository.ids(DATA)
+    used = dict.fromkeys(range(len(index.packs)), FIXED)
+    for kind, blob_id, place in index.items():
+        used[place.pack] += place.length + entry_size(place.plain_size)
+        assert repository.load_blob(kind, blob_id) is not None
+    assert {index.packs[number].hex(): size for number, size in used.items()}.items() <= sizes.items()
+    contents(repository)
