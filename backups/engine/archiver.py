@@ -14,7 +14,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -64,6 +64,20 @@ class BackupOptions:
     workspace: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """What a snapshot says of itself besides its content.  ``time`` is RFC 3339 text."""
+
+    time: str
+    paths: Sequence[str]
+    hostname: str
+    username: str = ""
+    uid: int = 0
+    gid: int = 0
+    excludes: Sequence[str] = ()
+    tags: Sequence[str] = ()
+
+
 @dataclass(slots=True)
 class BackupResult:
     """What became of a backup.  ``snapshot_id`` is empty for a dry run or when nothing had changed and that was asked for."""
@@ -107,15 +121,15 @@ class _Unit:
 
 
 class Backup:
-    """One run of a backup.  ``snapshot`` carries time, host, paths and tags; its tree and summary are filled in here."""
+    """One run of a backup.  ``info`` carries time, host, paths and tags of the snapshot to be."""
 
     def __init__(
         self,
         repository: Repository,
         source: Source,
-        snapshot: Snapshot,
+        info: SnapshotInfo,
         *,
-        parent: tuple[str, Snapshot] | None = None,
+        parent: Snapshot | None = None,
         options: BackupOptions = BackupOptions(),
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
@@ -123,13 +137,13 @@ class Backup:
     ) -> None:
         self._repository = repository
         self._source = source
-        self._snapshot = snapshot
+        self._info = info
         self._parent = parent
         self._options = options
         self._progress = progress or Silent()
         self._cancel = cancel or CancelToken()
         self._guard = guard
-        self._result = BackupResult(parent=parent[0] if parent else "")
+        self._result = BackupResult(parent=parent.id if parent else "")
         self._known: Known | None = None
         self._stored: list[tuple[str, bytes]] = []
         self._index_writer = IndexWriter(lambda payload: repository.save_object(INDEX, payload))
@@ -137,7 +151,7 @@ class Backup:
         self._done = [0, 0]
         self._item = b""
         self._shown = 0.0
-        previous = parent[1].summary if parent else None
+        previous = parent.summary if parent else None
         self._expected = (previous.total_files_processed, previous.total_bytes_processed) if previous else (0, 0)
 
     # ------------------------------------------------------------------ the run
@@ -190,7 +204,7 @@ class Backup:
         self._show(force=True)
         if self._options.dry_run:
             return
-        if not (self._options.skip_if_unchanged and self._parent is not None and self._parent[1].tree == tree_id):
+        if not (self._options.skip_if_unchanged and self._parent is not None and self._parent.tree == tree_id):
             result.snapshot_id = self._save_snapshot(tree_id, counts, began)
         if self._stored:
             self._repository.extend_index(self._stored, self._index_writer.saved)
@@ -203,18 +217,28 @@ class Backup:
             backup_end=zone.format(end),
             **{name: getattr(counts, name) for name in Counts.__struct_fields__},
         )
-        snapshot = self._snapshot
-        snapshot.tree = tree_id
-        snapshot.parent = self._parent[0] if self._parent else None
-        snapshot.summary = summary
-        snapshot.program_version = snapshot.program_version or PROGRAM
+        info = self._info
+        snapshot = Snapshot(
+            time=info.time,
+            tree=tree_id,
+            parent=self._parent.id if self._parent else None,
+            paths=list(info.paths),
+            hostname=info.hostname,
+            username=info.username,
+            uid=info.uid,
+            gid=info.gid,
+            excludes=list(info.excludes),
+            tags=list(info.tags),
+            program_version=PROGRAM,
+            summary=summary,
+        )
         return self._repository.save_object(SNAPSHOTS, encode_snapshot(snapshot))
 
     # ------------------------------------------------------------------ sharing out
 
     def _plan(self, saver: Saver, root: SourceFolder, opened: list[_Open]) -> list[_Unit]:
         """Open the top of the tree, breadth first, until there are enough folders for all."""
-        top = self._open(saver, root, b"", self._parent[1].tree if self._parent else None, None, 0)
+        top = self._open(saver, root, b"", self._parent.tree if self._parent else None, None, 0)
         opened.append(top)
         units: list[_Unit] = []
         waiting: deque[tuple[_Open, int]] = deque()
@@ -525,9 +549,9 @@ def describe(path: bytes, error: Exception) -> tuple[str, str]:
 def backup(
     repository: Repository,
     source: Source,
-    snapshot: Snapshot,
+    info: SnapshotInfo,
     *,
-    parent: tuple[str, Snapshot] | None = None,
+    parent: Snapshot | None = None,
     options: BackupOptions = BackupOptions(),
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
@@ -535,6 +559,6 @@ def backup(
 ) -> BackupResult:
     """Back up a source; see :class:`Backup`.  ``guard`` is called now and then and raises to stop (a lost lock)."""
     run = Backup(
-        repository, source, snapshot, parent=parent, options=options, progress=progress, cancel=cancel, guard=guard
+        repository, source, info, parent=parent, options=options, progress=progress, cancel=cancel, guard=guard
     )
     return run.run()

@@ -42,7 +42,12 @@ class Codec:
             compressor = self._local.compressor
         except AttributeError:
             level = self.level if self.level is not None or not forced else 3
-            options = {CompressionParameter.compression_level: level or 3, CompressionParameter.checksum_flag: 0}
+            # A window of 1 MiB holds all that matters in a blob, and its tables stay in the processor's cache.
+            options = {
+                CompressionParameter.compression_level: level or 3,
+                CompressionParameter.window_log: 20,
+                CompressionParameter.checksum_flag: 0,
+            }
             compressor = self._local.compressor = ZstdCompressor(options=options)
         return compressor.compress(plain, ZstdCompressor.FLUSH_FRAME)  # type: ignore[no-any-return]
 

@@ -34,6 +34,7 @@ from backups.engine.errors import (
 from backups.engine.index import Index, Location, Table, decode_index
 from backups.engine.layout import CONFIG, DATA, INDEX, KEYS, LOCKS, SNAPSHOTS, Kind, folders, is_id, object_key
 from backups.engine.pack import EAGER, TRAILER, Entry, header_length, open_header
+from backups.engine.snapshot import Snapshot, decode_snapshot
 from destinations.storage.base import ObjectStore, PreparesFolders
 from destinations.storage.errors import ObjectMissing, ShortRead, StoreError
 
@@ -399,6 +400,20 @@ class Repository:
                 if on_damage is None:
                     raise
                 on_damage(error)
+
+
+    def snapshots(self, on_damage: Callable[[Corrupt], None] | None = None) -> list[Snapshot]:
+        """Return every snapshot, oldest first; ``on_damage`` as for :meth:`raw_snapshots`."""
+        found: list[Snapshot] = []
+        for name, payload in self.raw_snapshots(on_damage):
+            try:
+                found.append(decode_snapshot(payload, name))
+            except Corrupt as error:
+                if on_damage is None:
+                    raise
+                on_damage(error)
+        found.sort(key=lambda snapshot: (snapshot.instant, snapshot.id))
+        return found
 
 
 def find_key(store: ObjectStore, password: str, hint: str = "") -> tuple[Key, str]:

@@ -1,0 +1,60 @@
+"""The command line's roof: puts storage, sources and targets together.  ``python -m backups.engine --help``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, BinaryIO
+
+from backups.engine.cli.main import main
+from backups.engine.cli.session import Wiring
+from backups.engine.ports import Source
+from backups.sources import FolderOptions, FolderSource, StreamFile
+from backups.sources.composed import ComposedSource, VirtualFolder
+
+
+def _folder_source(paths: list[bytes], **options: Any) -> Source:
+    return FolderSource(paths, FolderOptions(**options))
+
+
+def _stream_source(name: bytes, stream: BinaryIO, *, mtime: int) -> Source:
+    parts = [part for part in name.split(b"/") if part not in (b"", b".", b"..")] or [b"stdin"]
+
+    def members(_problem: object) -> list[Any]:
+        member: Any = StreamFile(parts[-1], lambda: stream, mtime=mtime)
+        for part in reversed(parts[:-1]):
+            member = VirtualFolder.plain(part, [member], mtime=mtime)
+        return [member]
+
+    return ComposedSource(members)
+
+
+def _open_store(location: str) -> Any:
+    from destinations.storage.local import LocalStore
+    from destinations.storage.wrappers.retrying import RetryingStore  # noqa: F401
+    from pathlib import Path
+
+    return LocalStore(Path(location.removeprefix("local:")))
+
+
+def _folder_target(*args: Any, **options: Any) -> Any:
+    from restores.targets.folder import FolderTarget
+
+    return FolderTarget(*args, **options)
+
+
+def _archive_writer(*args: Any, **options: Any) -> Any:
+    from restores.targets.archive import open_archive
+
+    return open_archive(*args, **options)
+
+
+def _null_target(*args: Any, **options: Any) -> Any:
+    from restores.targets.null import NullTarget
+
+    return NullTarget(*args, **options)
+
+
+WIRING = Wiring(_open_store, _folder_source, _stream_source, _folder_target, _archive_writer, _null_target)
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], WIRING))

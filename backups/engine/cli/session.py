@@ -1,0 +1,139 @@
+"""What every verb of the command line needs: the repository, its lock, the console, and a way to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from backups.engine.cache import default_root
+from backups.engine.errors import BadRequest
+from backups.engine.locks import Lock
+from backups.engine.output import Console, ShownProgress
+from backups.engine.ports import CancelToken, Source
+from backups.engine.repository import Repository
+from backups.engine.snapshot import Snapshot, SnapshotFilter, find_snapshot
+from destinations.storage.base import ObjectStore
+
+LockKind = Literal["shared", "exclusive", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The world beyond the engine, put together by ``__main__``.
+
+    ``open_store`` takes a location; ``folder_source`` the paths and what to leave out; ``stream_source`` a file
+    name and how to start the stream; the targets take what their verbs know.
+    """
+
+    open_store: Callable[[str], ObjectStore]
+    folder_source: Callable[..., Source]
+    stream_source: Callable[..., Source]
+    folder_target: Callable[..., Any]
+    archive_writer: Callable[..., Any]
+    null_target: Callable[..., Any]
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of the command line."""
+
+    args: argparse.Namespace
+    console: Console
+    wiring: Wiring
+    cancel: CancelToken = field(default_factory=CancelToken)
+    lock: Lock | None = None
+    interruptible: bool = False
+    """Whether Ctrl-C may break off at once: nothing is being written."""
+
+    @contextmanager
+    def repository(self, lock: LockKind = "shared", *, index: bool = True) -> Iterator[Repository]:
+        """Open the repository, hold the lock, and load the index if it is wanted."""
+        repository = self.open(self.args.repo, self.password())
+        try:
+            if lock == "none" or self.args.no_lock:
+                if index:
+                    repository.load_index()
+                yield repository
+                return
+            with repository.locked(exclusive=lock == "exclusive", wait=self.args.retry_lock) as held:
+                self.lock = held
+                if index:
+                    repository.load_index()
+                yield repository
+        finally:
+            self.lock = None
+            repository.close()
+
+    def open(self, location: str, password: str) -> Repository:
+        """Unlock a repository, without its lock."""
+        return Repository.open(
+            self.wiring.open_store(location), password, cache_root=self.cache_root(), key_hint=self.args.key_hint
+        )
+
+    def cache_root(self) -> Path | None:
+        """Return where caches are, or None with --no-cache."""
+        if self.args.no_cache:
+            return None
+        return Path(self.args.cache_dir) if self.args.cache_dir else default_root()
+
+    def password(self) -> str:
+        """Return the repository's password."""
+        return read_password(self.args.password_file)
+
+    def guard(self) -> None:
+        """Raise LockLost if our lock is not safe any more."""
+        if self.lock is not None:
+            self.lock.check()
+
+    def progress(self, during: str) -> ShownProgress:
+        """Return a progress display."""
+        return ShownProgress(self.console, during)
+
+
+def read_password(path: str | None, variable: str = "HOLDFAST_PASSWORD_FILE") -> str:
+    """Return the first line of a password file.
+
+    Without a path the variable names the file; failing that ``RESTIC_PASSWORD_FILE``.  Raises BadRequest.
+    """
+    name = path or os.environ.get(variable) or os.environ.get("RESTIC_PASSWORD_FILE")
+    if not name:
+        raise BadRequest("no password: give --password-file FILE")
+    try:
+        raw = sys.stdin.buffer.readline() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise BadRequest(f"the password file {name} cannot be read: {error.strerror}") from error
+    text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    password = text.splitlines()[0].strip() if text.strip() else ""
+    if not password:
+        raise BadRequest(f"the password file {name} is empty")
+    return password
+
+
+def filter_from(args: argparse.Namespace) -> SnapshotFilter:
+    """Return the snapshot filter of --host, --path and --tag."""
+    return SnapshotFilter(
+        hosts=args.host or (),
+        paths=[os.path.abspath(path) for path in args.path or ()],
+        tags=[tuple(part.strip() for part in tag.split(",")) for tag in args.tag or ()],
+    )
+
+
+def choose_snapshot(repository: Repository, wanted: str, args: argparse.Namespace) -> tuple[Snapshot, str]:
+    """Return the snapshot ``wanted`` names and the folder after its colon."""
+    matching = filter_from(args) if hasattr(args, "path") else SnapshotFilter()
+    return find_snapshot(repository.snapshots(), wanted, matching)
+
+
+def choose_snapshots(repository: Repository, ids: Sequence[str], args: argparse.Namespace) -> list[Snapshot]:
+    """Return the snapshots named by ids (or latest), or all that the filter matches, oldest first."""
+    snapshots = repository.snapshots()
+    matching = filter_from(args)
+    if ids:
+        return [find_snapshot(snapshots, wanted, matching)[0] for wanted in dict.fromkeys(ids)]
+    return [snapshot for snapshot in snapshots if matching.matches(snapshot)]
