@@ -8,158 +8,21 @@ that is whole, and the next prune goes on where this one was.
 
 from __future__ import annotations
 
-import struct
 import time
-from array import array
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
-import msgspec
-
-from backups.engine.accounting import Account, PackUse, Sum, account
-from backups.engine.blob import Codec
-from backups.engine.errors import BadRequest, Canceled, Corrupt
-from backups.engine.index import RECORD, IndexWriter
+from backups.engine.errors import Canceled, Corrupt
+from backups.engine.index import IndexWriter
 from backups.engine.layout import DATA, INDEX, object_key
-from backups.engine.pack import DEFAULT_PACK_SIZE, MIN_PACK_SIZE
+from backups.engine.prune_plan import PruneOptions, PrunePlan, PruneReport, plan_prune
 from backups.engine.reindex import FULL, prove_stored, rewrite_index
 from backups.engine.repository import Repository
 from backups.engine.sweep import sweep
 from backups.engine.transfer import Task, TransferOptions, transfer
-from backups.engine.usage import used_by_snapshots
 from backups.engine.watch import Watch
 
-_FEW_SMALL_PACKS = 10
-"""So many small packs must come together before they are joined; fewer would be joined again and again."""
-_SMALL_QUANTILE = 0.03
-_SMALL_SHARE = 0.8
 _CHECKPOINT_SECONDS = 600
 _MANY_INDEXES = 32
-_TAGS = struct.Struct(">32xI12x")
-_PACK_BITS = (1 << 31) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Unused:
-    """How much may stay unused: a share of the result, or a number of bytes, or no limit (both None)."""
-
-    percent: float | None = None
-    size: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Unused:
-        """Read ``5%``, ``200M`` or ``unlimited``.  Raises BadRequest."""
-        if text == "unlimited":
-            return cls()
-        if not text.endswith("%"):
-            return cls(size=parse_size(text))
-        try:
-            percent = float(text[:-1])
-        except ValueError:
-            percent = -1.0
-        if not 0 <= percent <= 100:
-            raise BadRequest(f"{text!r} is no percentage between 0% and 100%")
-        return cls(percent=percent)
-
-    def limit(self, used: int) -> float:
-        """Return the bytes tolerated beside ``used`` bytes that are needed."""
-        if self.size is not None:
-            return self.size
-        if self.percent is None or self.percent >= 100:
-            return float("inf")
-        return self.percent / (100 - self.percent) * used
-
-
-def parse_size(text: str) -> int:
-    """Read a number of bytes with an optional suffix K, M, G or T (powers of 1024).  Raises BadRequest."""
-    digits = text.strip().upper().removesuffix("B").removesuffix("I")
-    factor = 1024 ** ("KMGT".index(digits[-1]) + 1) if digits and digits[-1] in "KMGT" else 1
-    number = digits if factor == 1 else digits[:-1]
-    if not (number.isascii() and number.isdigit()):
-        raise BadRequest(f"{text!r} is no size: give bytes, or a number with K, M, G or T")
-    return int(number) * factor
-
-
-@dataclass(frozen=True, slots=True)
-class PruneOptions:
-    """What a prune may do.  Sizes in bytes.
-
-    ``max_repack`` ends the copying; the next prune goes on.  ``repack_smaller_than`` takes the place of the
-    threshold computed from the packs there are.  ``repack_cacheable_only`` leaves data packs alone that still hold
-    something needed.  ``repack_uncompressed`` compresses what is stored uncompressed.  ``workers`` as everywhere.
-    """
-
-    max_unused: Unused = Unused(percent=5.0)
-    max_repack: int | None = None
-    repack_smaller_than: int | None = None
-    repack_cacheable_only: bool = False
-    repack_uncompressed: bool = False
-    codec: Codec = field(default_factory=Codec)
-    pack_size: int = DEFAULT_PACK_SIZE
-    workers: int | None = None
-
-
-class PruneReport(msgspec.Struct):
-    """The figures of a plan, or of a prune that was done.  Bytes are stored bytes.
-
-    ``used``, ``duplicate`` (surplus copies) and ``unused`` are what was found; ``repacked`` is what is copied or
-    left out in doing so (``repack_removed`` is the second part), ``removed`` what goes with whole packs.
-    """
-
-    used: Sum = msgspec.field(default_factory=Sum)
-    duplicate: Sum = msgspec.field(default_factory=Sum)
-    unused: Sum = msgspec.field(default_factory=Sum)
-    repacked: Sum = msgspec.field(default_factory=Sum)
-    repack_removed: Sum = msgspec.field(default_factory=Sum)
-    removed: Sum = msgspec.field(default_factory=Sum)
-    unreferenced_bytes: int = 0
-    uncompressed_bytes: int = 0
-    packs_used: int = 0
-    packs_partly_used: int = 0
-    packs_unused: int = 0
-    packs_unreferenced: int = 0
-    packs_missing: int = 0
-    packs_kept: int = 0
-    packs_repacked: int = 0
-    packs_removed: int = 0
-    packs_written: int = 0
-    left_behind: int = 0
-    """Objects that could not be removed; the next prune tries again."""
-
-    @property
-    def total(self) -> Sum:
-        """Everything stored in packs."""
-        parts = (self.used, self.duplicate, self.unused)
-        return Sum(sum(p.blobs for p in parts), sum(p.bytes for p in parts) + self.unreferenced_bytes)
-
-    @property
-    def freed_bytes(self) -> int:
-        """What goes away."""
-        return self.unreferenced_bytes + self.removed.bytes + self.repack_removed.bytes
-
-    @property
-    def unused_after_bytes(self) -> int:
-        """What stays though nothing needs it."""
-        return self.duplicate.bytes + self.unused.bytes - self.removed.bytes - self.repack_removed.bytes
-
-
-@dataclass(slots=True)
-class PrunePlan:
-    """What is to be done.  Packs by their number in the index, those that the index does not know by their id."""
-
-    unreferenced: set[str] = field(default_factory=set)
-    repack: list[int] = field(default_factory=list)
-    remove: list[int] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
-    report: PruneReport = field(default_factory=PruneReport)
-
-
-@dataclass(slots=True)
-class _Candidate:
-    number: int
-    use: PackUse
-    must_compress: bool
 
 
 def prune(
@@ -182,140 +45,6 @@ def prune(
     return plan.report
 
 
-# ---------------------------------------------------------------------- the plan
-
-
-def plan_prune(
-    repository: Repository, options: PruneOptions, *, forgotten: Collection[str] = (), watch: Watch | None = None
-) -> PrunePlan:
-    """Decide what to do with every pack; changes nothing."""
-    watch = watch or Watch()
-    usage = used_by_snapshots(repository, forgotten=forgotten, watch=watch, workers=options.workers)
-    watch.step("listing packs")
-    stored = repository.ids(DATA)
-    books = account(usage, len(repository.index.packs))
-    plan = PrunePlan()
-    report = plan.report
-    report.used, report.unused, report.duplicate = books.used, books.unused, books.duplicate
-    threshold = _small_size(stored, options)
-    _choose(_classify(repository, books, stored, threshold, options, plan), options, threshold, plan)
-    plan.tasks = _tasks(repository, books, plan) if plan.repack else []
-    report.packs_unreferenced = len(plan.unreferenced)
-    report.packs_missing = len(plan.missing)
-    report.packs_repacked = len(plan.repack)
-    report.packs_removed = len(plan.remove)
-    return plan
-
-
-def _small_size(stored: dict[str, int], options: PruneOptions) -> float:
-    """Return the size in bytes below which a pack counts as small."""
-    if options.repack_smaller_than is not None:
-        return options.repack_smaller_than
-    sizes = sorted(stored.values()) or [0]
-    return _SMALL_SHARE * max(MIN_PACK_SIZE, sizes[int(len(sizes) * _SMALL_QUANTILE)])
-
-
-def _classify(  # noqa: PLR0917
-    repository: Repository,
-    books: Account,
-    stored: dict[str, int],
-    threshold: float,
-    options: PruneOptions,
-    plan: PrunePlan,
-) -> list[_Candidate]:
-    """Sort the packs into the plan; return those that may be worth copying."""
-    report = plan.report
-    candidates: list[_Candidate] = []
-    small: list[_Candidate] = []
-    left = dict(stored)
-    for number, (pack_id, use) in enumerate(zip(repository.index.packs, books.packs, strict=True)):
-        name = pack_id.hex()
-        size = left.pop(name, None)
-        if size is None or (use.used_blobs and size != use.size):
-            _accept_missing(name, size, use, number, plan)
-            continue
-        _count_pack(report, use, repository.version)
-        must_compress = (
-            repository.version >= 2 and use.has_uncompressed and (use.is_tree or options.repack_uncompressed)
-        )
-        if not use.used_blobs:
-            plan.remove.append(number)
-            report.removed.add(use.unused_blobs, use.unused_size)
-        elif options.repack_cacheable_only and use.is_data:
-            report.packs_kept += 1
-        elif use.unused_blobs or use.is_mixed or must_compress:
-            candidates.append(_Candidate(number, use, must_compress))
-        elif size >= threshold:
-            report.packs_kept += 1
-        else:
-            small.append(_Candidate(number, use, must_compress))
-    plan.unreferenced = set(left)
-    report.unreferenced_bytes = sum(left.values())
-    if len(small) < _FEW_SMALL_PACKS:
-        report.packs_kept += len(small)
-        return candidates
-    return candidates + small
-
-
-def _accept_missing(name: str, size: int | None, use: PackUse, number: int, plan: PrunePlan) -> None:
-    """Note a pack that is not there but not needed either; Corrupt if it is needed."""
-    if use.used_blobs:
-        what = "is missing" if size is None else f"has {size} bytes where the index says {use.size}"
-        raise Corrupt(f"pack {name} is needed and {what}; run repair index before pruning", kind="pack", object_id=name)
-    plan.missing.append(number)
-    plan.report.removed.add(use.unused_blobs, use.unused_size)
-
-
-def _count_pack(report: PruneReport, use: PackUse, version: int) -> None:
-    if not use.used_blobs:
-        report.packs_unused += 1
-    elif use.unused_blobs:
-        report.packs_partly_used += 1
-    else:
-        report.packs_used += 1
-    if version >= 2 and use.has_uncompressed:
-        report.uncompressed_bytes += use.size
-
-
-def _choose(candidates: list[_Candidate], options: PruneOptions, threshold: float, plan: PrunePlan) -> None:
-    """Decide which candidates are copied: trees, mixed and small packs first, then by their unused share."""
-    report = plan.report
-    tolerated = options.max_unused.limit(report.used.bytes)
-    candidates.sort(key=lambda c: (c.use.is_data, c.use.size >= threshold, -c.use.unused_size / c.use.used_size))
-    for candidate in candidates:
-        use = candidate.use
-        too_much = options.max_repack is not None and report.repacked.bytes + use.size >= options.max_repack
-        enough = report.unused_after_bytes < tolerated and use.size >= threshold
-        if too_much or (enough and use.is_data and not candidate.must_compress):
-            report.packs_kept += 1
-            continue
-        plan.repack.append(candidate.number)
-        report.repacked.add(use.blobs, use.size)
-        report.repack_removed.add(use.unused_blobs, use.unused_size)
-        if report.uncompressed_bytes and use.has_uncompressed:
-            report.uncompressed_bytes -= use.size
-
-
-def _tasks(repository: Repository, books: Account, plan: PrunePlan) -> list[Task]:
-    """Return which blobs are to be copied from which pack; not those that a pack which stays has too."""
-    table, marks = books.usage.table, books.usage.marks
-    leaving = {*plan.repack, *plan.remove, *plan.missing}
-    for group in books.groups:
-        if any(table.location(number).pack not in leaving for number in group):
-            for number in group:
-                marks[number] = 0
-    wanted = {number: array("I") for number in plan.repack}
-    with memoryview(table.records()) as records:
-        tags = _TAGS.iter_unpack(records[: table.count * RECORD])
-        for number, (tag,) in enumerate(tags):
-            if marks[number] and (tag & _PACK_BITS) in wanted:
-                wanted[tag & _PACK_BITS].append(number)
-    return [(pack, numbers) for pack, numbers in wanted.items() if numbers]
-
-
-# ---------------------------------------------------------------------- doing it
-
-
 def execute(repository: Repository, plan: PrunePlan, options: PruneOptions, watch: Watch) -> None:
     """Carry a plan out.  Each step leaves the repository whole, whatever happens in the next."""
     report = plan.report
@@ -325,20 +54,29 @@ def execute(repository: Repository, plan: PrunePlan, options: PruneOptions, watc
     if not leaving and not _is_scattered(repository):
         return
     copies = _Copies(repository)
-    if plan.tasks:
+    try:
         copies.make(plan.tasks, options, watch)
+        present = _reindex(repository, leaving, copies, watch)
+    except Canceled:
+        copies.keep()
+        raise
     report.packs_written = len(copies.packs)
-    names = {packs[number].hex() for number in leaving}
-    expected = [name for pack_id in packs if (name := pack_id.hex()) not in names]
-    expected += [name for name, _ in copies.packs]
-    done = rewrite_index(repository, drop=names, fresh=copies.unsaved(), expect=expected, watch=watch)
     index = repository.index.without(leaving)
     for name, header in copies.packs:
         index.add(bytes.fromhex(name), header)
     index.compact()
-    repository.use_index(index, done.present)
+    repository.use_index(index, present)
     there = {packs[number].hex() for number in (*plan.repack, *plan.remove)}
     report.left_behind += len(sweep(repository, DATA, there, watch, "removing packs"))
+
+
+def _reindex(repository: Repository, leaving: list[int], copies: _Copies, watch: Watch) -> set[str]:
+    """Write the index without the packs that leave and with the copies; return the ids of all index objects."""
+    packs = repository.index.packs
+    names = {packs[number].hex() for number in leaving}
+    expected = [name for pack_id in packs if (name := pack_id.hex()) not in names]
+    expected += [name for name, _ in copies.packs]
+    return rewrite_index(repository, drop=names, fresh=copies.unsaved(), expect=expected, watch=watch).present
 
 
 def _is_scattered(repository: Repository) -> bool:
@@ -354,22 +92,21 @@ class _Copies:
         self._repository = repository
         self._writer = IndexWriter(lambda payload: repository.save_object(INDEX, payload))
         self._saved_at = time.monotonic()
+        self._unsaved: list[tuple[str, bytes]] = []
 
     def make(self, tasks: list[Task], options: PruneOptions, watch: Watch) -> None:
-        """Copy; when canceled keep what was done, so that the next prune need not do it again."""
+        """Copy everything."""
+        if not tasks:
+            return
         settings = TransferOptions(
             codec=options.codec,
             pack_size=options.pack_size,
             compress_data=options.repack_uncompressed,
             workers=options.workers,
         )
-        try:
-            transfer(
-                self._repository, self._repository, tasks, self._stored, options=settings, watch=watch, item="repacking"
-            )
-        except Canceled:
-            self._writer.flush()
-            raise
+        transfer(
+            self._repository, self._repository, tasks, self._stored, options=settings, watch=watch, item="repacking"
+        )
 
     def _stored(self, pack_id: str, header: bytes, size: int) -> None:
         found = self._repository.store.stat(object_key(DATA, pack_id))
@@ -384,4 +121,11 @@ class _Copies:
     def unsaved(self) -> list[tuple[str, bytes]]:
         """Return the packs that no index object names yet, after making sure of those that are named."""
         prove_stored(self._repository, self._writer.saved)
-        return self._writer.take()
+        self._unsaved = self._writer.take()
+        return self._unsaved
+
+    def keep(self) -> None:
+        """Save the index of what was copied before the run was canceled: the next prune need not do it again."""
+        for pack_id, header in self._unsaved:
+            self._writer.add(pack_id, header)
+        self._writer.flush()

@@ -16,7 +16,8 @@ from backups.engine.errors import BadRequest, BlobMissing, Canceled, Corrupt
 from backups.engine.index import Index
 from backups.engine.layout import DATA, INDEX, SNAPSHOTS, object_key
 from backups.engine.ports import CancelToken, Silent
-from backups.engine.prune import PruneOptions, Unused, parse_size, plan_prune, prune
+from backups.engine.prune import prune
+from backups.engine.prune_plan import PruneOptions, Unused, parse_size, plan_prune
 from backups.engine.reindex import rewrite_index
 from backups.engine.repository import Repository
 from backups.engine.watch import Watch
