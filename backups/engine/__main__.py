@@ -29,9 +29,10 @@ def _stream_source(name: bytes, stream: BinaryIO, *, mtime: int) -> Source:
 
 
 def _open_store(location: str) -> Any:
+    from pathlib import Path
+
     from destinations.storage.local import LocalStore
     from destinations.storage.wrappers.retrying import RetryingStore  # noqa: F401
-    from pathlib import Path
 
     return LocalStore(Path(location.removeprefix("local:")))
 

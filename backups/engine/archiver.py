@@ -80,7 +80,7 @@ class SnapshotInfo:
 
 @dataclass(slots=True)
 class BackupResult:
-    """What became of a backup.  ``snapshot_id`` is empty for a dry run or when nothing had changed and that was asked for."""
+    """What became of a backup.  ``snapshot_id`` is empty for a dry run, or if nothing had changed and that was asked."""
 
     snapshot_id: str = ""
     tree: str = ""
@@ -265,7 +265,9 @@ class Backup:
         old = where.old.nodes.get(quote_name(entry.name))
         try:
             folder = where.folder.enter(entry)
-            return self._open(saver, folder, path, old.subtree if old is not None and old.type == "dir" else None, where, slot)
+            return self._open(
+                saver, folder, path, old.subtree if old is not None and old.type == "dir" else None, where, slot
+            )
         except Exception as error:
             if not _is_item_error(error):
                 raise

@@ -43,7 +43,7 @@ class Codec:
         except AttributeError:
             level = self.level if self.level is not None or not forced else 3
             # A window of 1 MiB holds all that matters in a blob, and its tables stay in the processor's cache.
-            options = {
+            options: dict[int, int] = {
                 CompressionParameter.compression_level: level or 3,
                 CompressionParameter.window_log: 20,
                 CompressionParameter.checksum_flag: 0,
@@ -120,7 +120,9 @@ def open_blob(key: Key, sealed: Buffer, plain_size: int, blob_id: bytes) -> byte
     except Corrupt as error:
         raise Corrupt(f"blob {blob_id.hex()} {error}", kind="blob", object_id=blob_id.hex()) from error
     if sha256(plain).digest() != blob_id:
-        raise Corrupt(f"blob {blob_id.hex()} has other content than its name says", kind="blob", object_id=blob_id.hex())
+        raise Corrupt(
+            f"blob {blob_id.hex()} has other content than its name says", kind="blob", object_id=blob_id.hex()
+        )
     return plain
 
 

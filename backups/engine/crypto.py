@@ -60,7 +60,7 @@ class Key:
             stream = Cipher(algorithms.AES(self.encrypt), modes.CTR(bytes(16))).encryptor()
             block = Cipher(algorithms.AES(self.mac_k), modes.ECB()).encryptor()  # noqa: S305 - one block, as specified
             self._local.contexts = (stream, block)
-            return self._local.contexts
+            return stream, block
 
     TAG = NONCE_SIZE + TAG_SIZE
     """Bytes of a :meth:`tag`."""

@@ -38,7 +38,7 @@ _FULL_INDEX = 50_000
 
 
 class Location(NamedTuple):
-    """Where a blob lies.  ``pack`` numbers a pack of this index; lengths in bytes, ``plain_size`` 0 if not compressed."""
+    """Where a blob lies.  ``pack`` is its number in this index; lengths in bytes, ``plain_size`` 0 if not compressed."""
 
     pack: int
     offset: int
@@ -86,7 +86,8 @@ def decode_index(payload: bytes) -> list[tuple[bytes, list[Entry]]]:
             raise Corrupt("an index with a pack of no valid name", kind="index")
         try:
             entries = [
-                Entry(_KINDS[b.type], bytes.fromhex(b.id), b.offset, b.length, b.uncompressed_length) for b in item.blobs
+                Entry(_KINDS[b.type], bytes.fromhex(b.id), b.offset, b.length, b.uncompressed_length)
+                for b in item.blobs
             ]
         except (KeyError, ValueError) as error:
             raise Corrupt("an index with a blob of no valid name or type", kind="index") from error
@@ -200,7 +201,9 @@ class Table:
 
     def save(self, path: Path, key: Key, index_ids: Iterable[str]) -> None:
         """Write the table to a file that :meth:`load` accepts; under a temporary name first."""
-        head = msgspec.json.encode({"ids": sorted(index_ids), "packs": len(self.packs), "count": self.count, "fan": len(self._fan)})
+        head = msgspec.json.encode(
+            {"ids": sorted(index_ids), "packs": len(self.packs), "count": self.count, "fan": len(self._fan)}
+        )
         # The records come first in the file's own order, so that a mapped file needs no offset arithmetic.
         body = [self._records, self._fan.tobytes(), b"".join(self.packs), head, struct.pack("<Q", len(head))]
         digest = b"".join(bytes(part[:]) if isinstance(part, mmap.mmap) else part for part in body)
@@ -255,9 +258,7 @@ def _records_of(number: int, content: bytes | list[Entry]) -> bytes:
                 offset += length
             return b"".join(out)
         content = parse_header(content)
-    return b"".join(
-        e.id + pack(number | (_TREE if e.kind else 0), e.offset, e.length, e.plain_size) for e in content
-    )
+    return b"".join(e.id + pack(number | (_TREE if e.kind else 0), e.offset, e.length, e.plain_size) for e in content)
 
 
 _EMPTY = Table.build([], [])

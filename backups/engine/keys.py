@@ -115,7 +115,9 @@ def calibrate(seconds: float, clock: Callable[[], float] = time.perf_counter) ->
     return KdfParams(n=n, p=max(1, min(MAX_KDF_P, int(seconds / took))))
 
 
-def wrap(master: Key, password: str, params: KdfParams, *, created: str, username: str = "", hostname: str = "") -> bytes:
+def wrap(
+    master: Key, password: str, params: KdfParams, *, created: str, username: str = "", hostname: str = ""
+) -> bytes:
     """Return the bytes of a new key file for ``password``, with a fresh salt."""
     inner = _MasterKey(
         mac=_MacPart(k=base64.b64encode(master.mac_k).decode(), r=base64.b64encode(master.mac_r).decode()),

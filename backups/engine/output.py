@@ -35,7 +35,9 @@ def human_seconds(seconds: float) -> str:
 
 def printable(text: str) -> str:
     """Return text a terminal can take: control characters and lone bytes spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode("ascii", "replace") for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode("ascii", "replace") for c in text
+    )
 
 
 class Console:
@@ -111,7 +113,9 @@ class ShownProgress:
         self._samples: deque[tuple[float, int]] = deque(maxlen=40)
         self.problems = 0
 
-    def update(self, *, files: int = 0, bytes: int = 0, total_files: int = 0, total_bytes: int = 0, item: str = "") -> None:
+    def update(
+        self, *, files: int = 0, bytes: int = 0, total_files: int = 0, total_bytes: int = 0, item: str = ""
+    ) -> None:
         """Show the figures, at most twice a second."""
         now = time.monotonic()
         if now - self._last < self._interval:

@@ -102,7 +102,7 @@ class Pool:
             if self._handler is None:
                 return []
             return [self._handler(task, self._on_report)]
-        answers = []
+        answers: list[Any] = []
         for child in self._children:
             self._send(child, task)
             while child.busy:

@@ -228,7 +228,9 @@ class CancelToken:
 class Progress(Protocol):
     """Told how far a run is; called at most a few times a second.  All figures are totals so far."""
 
-    def update(self, *, files: int = 0, bytes: int = 0, total_files: int = 0, total_bytes: int = 0, item: str = "") -> None:
+    def update(
+        self, *, files: int = 0, bytes: int = 0, total_files: int = 0, total_bytes: int = 0, item: str = ""
+    ) -> None:
         """Take the figures: items and bytes done, items and bytes expected (0 = unknown), what is being done."""
 
     def problem(self, path: str, message: str) -> None:
@@ -241,7 +243,9 @@ class Silent:
     def __init__(self) -> None:
         self.problems: list[tuple[str, str]] = []
 
-    def update(self, *, files: int = 0, bytes: int = 0, total_files: int = 0, total_bytes: int = 0, item: str = "") -> None:
+    def update(
+        self, *, files: int = 0, bytes: int = 0, total_files: int = 0, total_bytes: int = 0, item: str = ""
+    ) -> None:
         """Show nothing."""
 
     def problem(self, path: str, message: str) -> None:

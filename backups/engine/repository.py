@@ -326,11 +326,15 @@ class Repository:
                     failure = error
         if failure is None:
             raise BlobMissing(
-                f"{kind.name.lower()} blob {blob_id.hex()} is in no pack of the index", kind="blob", object_id=blob_id.hex()
+                f"{kind.name.lower()} blob {blob_id.hex()} is in no pack of the index",
+                kind="blob",
+                object_id=blob_id.hex(),
             )
         if isinstance(failure, StoreError):
             raise Corrupt(
-                f"{kind.name.lower()} blob {blob_id.hex()} cannot be read: {failure}", kind="blob", object_id=blob_id.hex()
+                f"{kind.name.lower()} blob {blob_id.hex()} cannot be read: {failure}",
+                kind="blob",
+                object_id=blob_id.hex(),
             ) from failure
         raise failure
 
@@ -400,7 +404,6 @@ class Repository:
                 if on_damage is None:
                     raise
                 on_damage(error)
-
 
     def snapshots(self, on_damage: Callable[[Corrupt], None] | None = None) -> list[Snapshot]:
         """Return every snapshot, oldest first; ``on_damage`` as for :meth:`raw_snapshots`."""

@@ -191,7 +191,7 @@ def _base64(value: bytes | None) -> str:
     return "null" if value is None else f'"{base64.b64encode(value).decode()}"'
 
 
-def encode_file_node(  # noqa: PLR0917 - one call a file: keywords would cost
+def encode_file_node(
     name: bytes,
     mode: int,
     mtime: str,
@@ -221,7 +221,7 @@ def encode_file_node(  # noqa: PLR0917 - one call a file: keywords would cost
     return f'{common}{xattrs},"content":{ids}}}'.encode()
 
 
-def encode_dir_node(  # noqa: PLR0917
+def encode_dir_node(
     name: bytes,
     mode: int,
     mtime: str,
@@ -238,7 +238,7 @@ def encode_dir_node(  # noqa: PLR0917
     return f'{common}{xattrs},"content":null,"subtree":"{subtree}"}}'.encode()
 
 
-def encode_special_node(  # noqa: PLR0917
+def encode_special_node(
     name: bytes,
     kind: str,
     mode: int,
@@ -324,7 +324,7 @@ def _link_json(target: bytes | str | None) -> str:
     return text
 
 
-def _common(  # noqa: PLR0917
+def _common(
     name: bytes,
     kind: str,
     mode: int,

@@ -82,13 +82,17 @@ class VirtualFolder:
     ``entry`` is its own metadata; the root of a source needs none that matters.
     """
 
-    def __init__(self, entry: Entry, members: Mapping[bytes, Member], enter: Callable[[bytes], SourceFolder] | None = None):
+    def __init__(
+        self, entry: Entry, members: Mapping[bytes, Member], enter: Callable[[bytes], SourceFolder] | None = None
+    ):
         self.entry = entry
         self._members = dict(sorted(members.items()))
         self._enter = enter
 
     @classmethod
-    def plain(cls, name: bytes, members: list[Member], *, mtime: int, mode: int = 0o755, uid: int = 0, gid: int = 0) -> VirtualFolder:
+    def plain(
+        cls, name: bytes, members: list[Member], *, mtime: int, mode: int = 0o755, uid: int = 0, gid: int = 0
+    ) -> VirtualFolder:
         """Return a folder with given metadata and the members under their own names."""
         entry = Entry(
             name=name, kind="dir", mode=stat.S_IFDIR | mode, mtime=mtime, ctime=mtime, uid=uid, gid=gid, named=False

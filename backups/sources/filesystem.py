@@ -82,7 +82,7 @@ def entry_of(name: bytes, info: os.stat_result) -> Entry | None:
 
 
 def read_xattrs(path: bytes | int, *, follow: bool = False) -> Sequence[tuple[bytes, bytes | None]]:
-    """Return the extended attributes of a path (or descriptor) in the kernel's order.  OSError if it may not be asked."""
+    """Return the extended attributes of a path or descriptor in the kernel's order.  OSError if they may not be read."""
     try:
         names = os.listxattr(path) if isinstance(path, int) or follow else os.listxattr(path, follow_symlinks=False)
     except OSError as error:
@@ -95,7 +95,9 @@ def read_xattrs(path: bytes | int, *, follow: bool = False) -> Sequence[tuple[by
     for name in names:
         try:
             value = (
-                os.getxattr(path, name) if isinstance(path, int) or follow else os.getxattr(path, name, follow_symlinks=False)
+                os.getxattr(path, name)
+                if isinstance(path, int) or follow
+                else os.getxattr(path, name, follow_symlinks=False)
             )
         except OSError as error:
             if error.errno not in _NO_XATTR:
@@ -133,7 +135,9 @@ class FsFolder:
 
     __slots__ = ("_context", "_depth", "_fd", "_foreign", "_path", "entry")
 
-    def __init__(self, fd: int, path: bytes, entry: Entry, context: _Context, *, foreign: bool = False, depth: int = 0) -> None:
+    def __init__(
+        self, fd: int, path: bytes, entry: Entry, context: _Context, *, foreign: bool = False, depth: int = 0
+    ) -> None:
         self._fd = fd
         self._path = path
         self._context = context
@@ -283,7 +287,13 @@ class _Target:
         parent = os.open(os.path.dirname(self._path) or b".", _FOLDER_FLAGS & ~os.O_NOFOLLOW)
         folder = FsFolder(parent, b"", Entry(b"", "dir", 0, 0, 0), self._context)
         listed = Entry(
-            os.path.basename(self._path), "file", 0, 0, self.entry.ctime, inode=self.entry.inode, device=self.entry.device
+            os.path.basename(self._path),
+            "file",
+            0,
+            0,
+            self.entry.ctime,
+            inode=self.entry.inode,
+            device=self.entry.device,
         )
         listed.xattrs = self.entry.xattrs
         try:

@@ -61,7 +61,8 @@ def run_backup(session: Session) -> int:
     targets = [os.fsencode(path) for path in [*args.paths, *_listed(args.files_from)]]
     info = SnapshotInfo(
         time=TimeFormatter(None).format(moment),
-        paths=[_text(os.path.abspath(t)) for t in targets] or [f"/{args.stdin_filename.lstrip('/')}"],
+        paths=[_text(os.path.abspath(t)) for t in targets]  # noqa: PTH100 - by its text alone, as the format does
+        or [f"/{args.stdin_filename.lstrip('/')}"],
         hostname=args.host or socket.gethostname(),
         username=_user(),
         uid=os.getuid(),
@@ -133,9 +134,15 @@ def _report(session: Session, result: BackupResult) -> None:
         return
     verb = "Would add" if session.args.dry_run else "Added"
     console.line()
-    console.line(f"Files:       {counts.files_new:5} new, {counts.files_changed:5} changed, {counts.files_unmodified:5} unmodified")
-    console.line(f"Folders:     {counts.dirs_new:5} new, {counts.dirs_changed:5} changed, {counts.dirs_unmodified:5} unmodified")
-    console.line(f"{verb} to the repository: {human_bytes(counts.data_added)} ({human_bytes(counts.data_added_packed)} stored)")
+    console.line(
+        f"Files:    {counts.files_new:8} new, {counts.files_changed:8} changed, {counts.files_unmodified:8} unmodified"
+    )
+    console.line(
+        f"Folders:  {counts.dirs_new:8} new, {counts.dirs_changed:8} changed, {counts.dirs_unmodified:8} unmodified"
+    )
+    console.line(
+        f"{verb} to the repository: {human_bytes(counts.data_added)} ({human_bytes(counts.data_added_packed)} stored)"
+    )
     console.line()
     console.line(
         f"processed {counts.total_files_processed} files, {human_bytes(counts.total_bytes_processed)} "
@@ -146,7 +153,9 @@ def _report(session: Session, result: BackupResult) -> None:
     elif not session.args.dry_run:
         console.line("nothing changed; no snapshot was made")
     if result.problems:
-        console.warn(f"{len(result.problems)} items were left out or changed while they were read; the snapshot is incomplete")
+        console.warn(
+            f"{len(result.problems)} items were left out or changed while they were read; the snapshot is incomplete"
+        )
 
 
 def excluder(args: argparse.Namespace) -> functools.partial[bool] | None:

@@ -35,7 +35,10 @@ def snapshots(session: Session) -> int:
     if session.console.json:
         if args.group_by:
             session.console.record(
-                [{"group_key": str(key), "snapshots": [snapshot_fields(s) for s in items]} for key, items in groups.items()]
+                [
+                    {"group_key": str(key), "snapshots": [snapshot_fields(s) for s in items]}
+                    for key, items in groups.items()
+                ]
             )
         else:
             session.console.record([snapshot_fields(s) for items in groups.values() for s in items])
@@ -52,7 +55,9 @@ def snapshots(session: Session) -> int:
 def snapshot_fields(snapshot: Snapshot) -> dict[str, Any]:
     """Return a snapshot as its JSON says it, with its ids."""
     fields: dict[str, Any] = {
-        name: value for name, value in msgspec.to_builtins(snapshot).items() if value not in (None, "", [], 0) or name == "paths"
+        name: value
+        for name, value in msgspec.to_builtins(snapshot).items()
+        if value not in (None, "", [], 0) or name == "paths"
     }
     return fields | {"id": snapshot.id, "short_id": snapshot.id[:8]}
 
@@ -66,7 +71,9 @@ def snapshot_table(items: list[Snapshot], *, compact: bool) -> Iterator[str]:
         size = human_bytes(snapshot.summary.total_bytes_processed) if snapshot.summary else ""
         clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(snapshot.instant // 1_000_000_000))
         first, *rest = snapshot.paths or [""]
-        row = f"{snapshot.id[:8]:8}  {clock}  {snapshot.hostname:{host}}  {','.join(snapshot.tags):{tags}}  {size:>11}  "
+        row = (
+            f"{snapshot.id[:8]:8}  {clock}  {snapshot.hostname:{host}}  {','.join(snapshot.tags):{tags}}  {size:>11}  "
+        )
         yield row + (", ".join(snapshot.paths) if compact else first)
         if not compact:
             for path in rest:
@@ -102,7 +109,7 @@ def walk(repository: Repository, tree_id: str, wanted: list[bytes], *, recursive
         path = base + b"/" + node.raw_name
         leads = not wanted or any(w == path or w.startswith(path + b"/") for w in wanted)
         below = any(path.startswith(w.rstrip(b"/") + b"/") for w in wanted)
-        inside = below and (recursive or any(os.path.dirname(path) == (w.rstrip(b"/") or b"/") for w in wanted))
+        inside = below and (recursive or any(path.rpartition(b"/")[0] == w.rstrip(b"/") for w in wanted))
         if leads or inside:
             yield path, node
         if node.type == DIR and node.subtree and (not wanted or leads or (below and recursive)):
@@ -154,7 +161,8 @@ def item_line(path: bytes, node: Node) -> str:
     """Return the long form of one item."""
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(parse_time(node.mtime) // 1_000_000_000))
     target = f" -> {node.linktarget}" if node.type == SYMLINK else ""
-    return f"{stat.filemode(unix_mode(node.mode))} {node.uid:5} {node.gid:5} {node.size:10} {clock} {os.fsdecode(path)}{target}"
+    mode = stat.filemode(unix_mode(node.mode))
+    return f"{mode} {node.uid:5} {node.gid:5} {node.size:10} {clock} {os.fsdecode(path)}{target}"
 
 
 def find(session: Session) -> int:
@@ -229,5 +237,3 @@ def _show_statistics(session: Session, statistics: differences.Statistics) -> No
         session.console.line(f"{word.replace('_', ' ').capitalize() + ':':12} {new:5} new, {gone:5} removed{changed}")
     session.console.line(f"{'Added:':12} {human_bytes(statistics.added.bytes)}")
     session.console.line(f"{'Removed:':12} {human_bytes(statistics.removed.bytes)}")
-
-

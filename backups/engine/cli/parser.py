@@ -39,7 +39,9 @@ def _common(parser: argparse.ArgumentParser) -> None:
     add("--no-cache", action="store_true", help="keep nothing on the local disk")
     add("--cache-dir", metavar="DIR", help="where the caches are (default: ~/.cache/holdfast)")
     add("--no-lock", action="store_true", help="read without a lock (for read-only places)")
-    add("--retry-lock", type=seconds, default=0.0, metavar="DURATION", help="wait this long for another's lock: 30s, 5m")
+    add(
+        "--retry-lock", type=seconds, default=0.0, metavar="DURATION", help="wait this long for another's lock: 30s, 5m"
+    )
     add("--workers", type=int, metavar="N", help="helper processes (default: one a core; 0: none)")
     add("--workspace", metavar="DIR", help="where packs wait on their way to a remote place")
 
@@ -112,7 +114,9 @@ def _ls(parser: argparse.ArgumentParser) -> None:
 def _dump(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("snapshot", metavar="SNAP[:FOLDER]")
     parser.add_argument("file", metavar="PATH")
-    parser.add_argument("-a", "--archive", default="tar", choices=("tar", "tar.gz", "zip"), help="how a folder is written")
+    parser.add_argument(
+        "-a", "--archive", default="tar", choices=("tar", "tar.gz", "zip"), help="how a folder is written"
+    )
     parser.add_argument("-t", "--target", metavar="FILE", help="write to a file instead of standard output")
     _filter(parser)
 
@@ -170,7 +174,14 @@ def _tag(parser: argparse.ArgumentParser) -> None:
 def _forget(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("ids", nargs="*", metavar="SNAP")
-    for rule, letter in (("last", "l"), ("hourly", "H"), ("daily", "d"), ("weekly", "w"), ("monthly", "m"), ("yearly", "y")):
+    for rule, letter in (
+        ("last", "l"),
+        ("hourly", "H"),
+        ("daily", "d"),
+        ("weekly", "w"),
+        ("monthly", "m"),
+        ("yearly", "y"),
+    ):
         add(f"-{letter}", f"--keep-{rule}", metavar="N", default="0", help="a number, or unlimited")
     for span in ("", "-hourly", "-daily", "-weekly", "-monthly", "-yearly"):
         add(f"--keep-within{span}", metavar="DURATION", default="", help="like 1y5m7d2h")
@@ -246,7 +257,9 @@ def _unlock(parser: argparse.ArgumentParser) -> None:
 
 
 def _cat(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("type", choices=("config", "masterkey", "key", "index", "snapshot", "lock", "pack", "blob", "tree"))
+    parser.add_argument(
+        "type", choices=("config", "masterkey", "key", "index", "snapshot", "lock", "pack", "blob", "tree")
+    )
     parser.add_argument("id", nargs="?", default="", metavar="ID")
 
 

@@ -119,7 +119,7 @@ def filter_from(args: argparse.Namespace) -> SnapshotFilter:
     """Return the snapshot filter of --host, --path and --tag."""
     return SnapshotFilter(
         hosts=args.host or (),
-        paths=[os.path.abspath(path) for path in args.path or ()],
+        paths=[os.path.abspath(path) for path in args.path or ()],  # noqa: PTH100 - by its text alone
         tags=[tuple(part.strip() for part in tag.split(",")) for tag in args.tag or ()],
     )
 
