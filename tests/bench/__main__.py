@@ -14,18 +14,22 @@ from pathlib import Path
 
 from tests.bench.datasets import NAMES, Library
 from tests.bench.engines import ROOT, Engine, borg, holdfast, install_borg, newest_restic, restic
+from tests.bench.index_memory import measure_index
 from tests.bench.report import Results, Verdict, figures, ratios
 from tests.bench.runner import STEPS, Row, Runner
 from tests.fetch import NotObtainable
 
 REPETITIONS = {"many": 1}  # a repetition of it takes minutes
 USUAL = 3
+INDEX = "index"  # no data set, but the memory of a large index
+BLOBS = 10_000_000  # in that index at scale 1
+ALL = (*NAMES, INDEX)
 NEEDED = 12e9  # bytes of disk at scale 1: data, a repository, a restored copy
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("data", nargs="*", help=f"data sets, of: {', '.join(NAMES)}; all unless named")
+    parser.add_argument("data", nargs="*", help=f"data sets, of: {', '.join(ALL)}; all unless named")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the data; goals are set for 1")
     parser.add_argument("--reps", type=int, help="repetitions of each data set")
     parser.add_argument("--seed", default="1")
@@ -36,7 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=ROOT / "var" / "bench", help="for data and work")
     parser.add_argument("--report", type=Path, metavar="FILE", help="print the tables of an earlier run again")
     found = parser.parse_args()
-    if unknown := set(found.data) - set(NAMES):
+    if unknown := set(found.data) - set(ALL):
         parser.error(f"no such data: {', '.join(sorted(unknown))}")
     return found
 
@@ -87,7 +91,7 @@ def measure_all(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     rows = []
     path = args.folder / f"results-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
     with path.open("w", buffering=1) as out:
-        for name in args.data or NAMES:
+        for name in (name for name in args.data or NAMES if name != INDEX):
             for row in runner.run(library.get(name), args.reps or REPETITIONS.get(name, USUAL)):
                 rows.append(row)
                 out.write(json.dumps(row.as_dict()) + "\n")
@@ -101,24 +105,32 @@ def sentence(verdict: Verdict) -> str:
     return f"{goal.step} of {goal.dataset}, {goal.metric}: {verdict.ratio:.2f} of {goal.peer}'s, goal {goal.limit:.2f}"
 
 
+def tell(results: Results) -> list[str]:
+    """Print the tables; return the goals that were missed."""
+    print("\n" + figures(results) + "\n\n" + ratios(results) + "\n")
+    verdicts = results.verdicts()
+    missed = [sentence(verdict) for verdict in verdicts if not verdict.met]
+    met = f"{len(verdicts) - len(missed)} of {len(verdicts)} goals met"
+    print(f"bench: {met if verdicts else 'no peer to compare with'}", flush=True)
+    return missed
+
+
 def main() -> int:
     args = arguments()
     args.folder.mkdir(parents=True, exist_ok=True)
+    failures: list[str] = []
+    missed: list[str] = []
     if args.report:
-        rows = [Row(**json.loads(line)) for line in args.report.read_text().splitlines()]
-        failures = list[str]()
-    else:
+        missed = tell(Results(Row(**json.loads(line)) for line in args.report.read_text().splitlines()))
+    elif args.data != [INDEX]:
         rows, failures = measure_all(args)
-    results = Results(rows)
-    print("\n" + figures(results) + "\n\n" + ratios(results) + "\n")
-    verdicts = results.verdicts()
-    missed = [verdict for verdict in verdicts if not verdict.met]
+        missed = tell(Results(rows))
+    if not args.report and (not args.data or INDEX in args.data):
+        missed += measure_index(args.folder, max(1_000_000, int(BLOBS * args.scale)))
     for failure in failures:
         print(f"bench: FAILED: {failure}")
-    for verdict in missed:
-        print(f"bench: MISSED: {sentence(verdict)}")
-    met = f"{len(verdicts) - len(missed)} of {len(verdicts)} goals met"
-    print(f"bench: {met if verdicts else 'no peer to compare with'}")
+    for miss in missed:
+        print(f"bench: MISSED: {miss}")
     return 2 if failures else 1 if missed else 0
 
 
