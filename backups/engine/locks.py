@@ -70,6 +70,9 @@ class LockFile(msgspec.Struct, omit_defaults=True):
 class LockStore(Protocol):
     """What locks need of a repository."""
 
+    @property
+    def lists_at_once(self) -> bool: ...
+
     def ids(self, kind: Kind) -> dict[str, int]: ...
     def load_object(self, kind: Kind, object_id: str) -> bytes: ...
     def save_object(self, kind: Kind, payload: bytes) -> str: ...
@@ -146,7 +149,8 @@ class Lock:
         self._refuse_conflicts()
         self._write()
         try:
-            self._times.sleep(self._times.settle)
+            if not self._repository.lists_at_once:
+                self._times.sleep(self._times.settle)
             self._refuse_conflicts()
         except BaseException:
             self.release()

@@ -158,6 +158,11 @@ class Repository:
         """The repository's id, 64 hexadecimal digits."""
         return self.config.id
 
+    @property
+    def lists_at_once(self) -> bool:
+        """Whether a new object is in everybody's next listing."""
+        return self.store.capabilities.lists_at_once
+
     def locked(
         self, *, exclusive: bool, wait: float = 0.0, times: locks.LockTimes = locks.LockTimes()
     ) -> AbstractContextManager[locks.Lock]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
 Buffer = bytes | bytearray | memoryview
@@ -34,6 +35,8 @@ class Capabilities:
     """``put`` may replace an object in one step."""
     forkable: bool = False
     """A forked child may use the store by itself, with no shared connection or state."""
+    lists_at_once: bool = False
+    """What one program has put, every other's next listing shows; without it locks wait a moment to be sure."""
     verified_put: bool = True
     """The transfer is protected end to end (TLS, SSH, checksum, local disk); if not, the caller reads back."""
 
@@ -91,6 +94,32 @@ class HashesServerSide(Protocol):
 
     def sha256(self, key: str) -> str | None:
         """Return the hex digest, or None where this object has none."""
+
+
+@runtime_checkable
+class LocksObjects(Protocol):
+    """A store whose storage can keep an object from being changed or deleted until a date."""
+
+    def lock_until(self, key: str, until: datetime) -> None:
+        """Protect the object until then; an earlier end than the present one is refused by the storage."""
+
+
+@runtime_checkable
+class CountsRequests(Protocol):
+    """A store that counts what it asks of its server: commands, packets or HTTP requests."""
+
+    def requests(self) -> int:
+        """Return the number since the store was made, in this process."""
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """A store that can show how it gets to its server, one step after the other."""
+
+    connect_steps: tuple[str, ...]
+
+    def connect_step_by_step(self) -> Iterator[str]:
+        """Do each of ``connect_steps`` in turn and yield what to say about it; raise StoreError at one that fails."""
 
 
 class Pace(Protocol):

@@ -77,7 +77,7 @@ class LocalStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(connections=2, forkable=True)
+        return Capabilities(connections=2, forkable=True, lists_at_once=True)
 
     def set_pace(self, pace: Pace | None) -> None:
         """Slow reading and writing down with ``pace``."""
