@@ -6,6 +6,7 @@ envelope, the recorded lengths, the id of a blob.  What fails is fetched once mo
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections import OrderedDict
@@ -143,6 +144,13 @@ class Repository:
         self.store.put(CONFIG, sealed)
         if self.store.get(CONFIG) != sealed:
             raise Corrupt("the config that was just written reads back differently", kind="config", object_id=CONFIG)
+
+    def twin(self) -> Repository:
+        """Return the same repository for another thread: store, keys and index are shared, what was read is not."""
+        twin = copy.copy(self)
+        twin._windows = OrderedDict()
+        twin._pack_sizes = {}
+        return twin
 
     def close(self) -> None:
         """Close the store."""
