@@ -62,7 +62,7 @@ def restore(
     target: Target,
     *,
     folder: bytes = b"",
-    options: RestoreOptions = RestoreOptions(),
+    options: RestoreOptions | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
     expected: tuple[int, int] = (0, 0),
@@ -76,7 +76,10 @@ def restore(
     began = time.monotonic()
     top = find_tree(repository, tree, folder)
     repository.load_tree(top)
-    run = _Restore(repository, target, options, progress or Silent(), cancel or CancelToken(), expected)
+    repository.index.settle()
+    run = _Restore(
+        repository, target, options or RestoreOptions(), progress or Silent(), cancel or CancelToken(), expected
+    )
     result = run.run(Spot(b"", top, None, fresh=False))
     result.seconds = time.monotonic() - began
     return result
@@ -285,10 +288,8 @@ class _Restore:
             for hard in names.others:
                 entry = hard.item[0]
                 if names.failed:
-                    problem = Problem(
-                        joined(hard.path, entry.name), "the file it is a name of failed", TargetProblem.code
-                    )
-                    self._failed(problem)
+                    path = joined(hard.path, entry.name)
+                    self._failed(Problem(path, "the file it is another name of failed", TargetProblem.code))
                 else:
                     by_folder.setdefault(hard.path, []).append((entry, names.first))
             names.others.clear()
