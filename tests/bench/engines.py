@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,12 +72,20 @@ def number_in(text: str) -> str:
 
 def inherited(place: Place) -> dict[str, str]:
     """This process's variables without any engine's own, with private folders for caches and temporary files."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith(("RESTIC_", "BORG_", "HOLDFAST_"))}
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("RESTIC_", "BORG_", "HOLDFAST_", "PYTHON"))}
     return {**own, "XDG_CACHE_HOME": str(place.cache), "TMPDIR": str(place.temporary)}
+
+
+def compile_bytecode(python: str) -> None:
+    """Bring the environment into the state that any installation is in after its first run."""
+    for folder in (sysconfig.get_path("purelib"), "backups", "destinations", "restores"):
+        command = [python, "-m", "compileall", "-q", "-j", "0", folder]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
 
 
 def holdfast(python: str = sys.executable) -> Engine:
     """This project's engine, by its command line."""
+    compile_bytecode(python)
 
     def commands(kind: str, place: Place) -> Commands:
         base = [python, "-m", "backups.engine", "--repo", str(place.repository), "--password-file"]

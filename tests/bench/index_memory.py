@@ -116,8 +116,8 @@ def measure_index(folder: Path, blobs: int) -> list[str]:
         count = cost["count"]
         own, files, peak = (cost[name] / count for name in ("own", "files", "peak"))
         print(
-            f"index of {count:,.0f} blobs, {state}: opened in {cost['seconds']:.1f} s at a peak of {peak:.0f} B a blob; "
-            f"then {own:.1f} B of its own and {files:.1f} B of file a blob; "
+            f"index of {count:,.0f} blobs, {state}: opened in {cost['seconds']:.1f} s at a peak of {peak:.0f} B "
+            f"a blob; then {own:.1f} B of its own and {files:.1f} B of file a blob; "
             f"a look-up takes {cost['hit']:.2f} us (found), {cost['miss']:.2f} us (not)",
             flush=True,
         )
