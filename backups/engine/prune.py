@@ -14,8 +14,9 @@ from collections.abc import Collection
 from backups.engine.errors import Canceled, Corrupt
 from backups.engine.index import IndexWriter
 from backups.engine.layout import DATA, INDEX, object_key
+from backups.engine.proof import prove_stored
 from backups.engine.prune_plan import PruneOptions, PrunePlan, PruneReport, plan_prune
-from backups.engine.reindex import FULL, prove_stored, rewrite_index
+from backups.engine.reindex import FULL, rewrite_index
 from backups.engine.repository import Repository
 from backups.engine.sweep import sweep
 from backups.engine.transfer import Task, TransferOptions, transfer
@@ -27,7 +28,7 @@ _MANY_INDEXES = 32
 
 def prune(
     repository: Repository,
-    options: PruneOptions = PruneOptions(),
+    options: PruneOptions | None = None,
     *,
     dry_run: bool = False,
     forgotten: Collection[str] = (),
@@ -38,7 +39,7 @@ def prune(
     ``forgotten`` are snapshots removed a moment ago.  Raises Corrupt, BlobMissing or StoreError before anything is
     removed if something that is needed cannot be read or is not there; Canceled.
     """
-    watch = watch or Watch()
+    watch, options = watch or Watch(), options or PruneOptions()
     plan = plan_prune(repository, options, forgotten=forgotten, watch=watch)
     if not dry_run:
         execute(repository, plan, options, watch)
@@ -120,7 +121,7 @@ class _Copies:
 
     def unsaved(self) -> list[tuple[str, bytes]]:
         """Return the packs that no index object names yet, after making sure of those that are named."""
-        prove_stored(self._repository, self._writer.saved)
+        prove_stored(self._repository, INDEX, self._writer.saved)
         self._unsaved = self._writer.take()
         return self._unsaved
 

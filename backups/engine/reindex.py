@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 import msgspec
 
 from backups.engine.errors import Corrupt
 from backups.engine.index import encode_index
-from backups.engine.layout import INDEX, object_key
+from backups.engine.layout import INDEX
 from backups.engine.pack import ENTRY_PLAIN, MAX_HEADER, parse_header
+from backups.engine.proof import prove_stored
 from backups.engine.repository import Repository
 from backups.engine.sweep import sweep
 from backups.engine.watch import Watch
@@ -106,18 +106,11 @@ def rewrite_index(
     lost = set(expect).difference(seen, (pack_id for pack_id, _ in fresh))
     if lost:
         raise StoreError(f"the storage does not list the index of pack {min(lost)}; try again later")
-    prove_stored(repository, writer.written)
+    prove_stored(repository, INDEX, writer.written)
     left = sweep(repository, INDEX, old, watch, "removing old index objects")
     if left:
         raise StoreError(f"{len(left)} old index objects could not be removed, so no pack was removed either")
     return Reindexed(writer.written, old, (listed.keys() - set(old)) | set(writer.written))
-
-
-def prove_stored(repository: Repository, index_ids: Iterable[str]) -> None:
-    """Read index objects back from the storage; Corrupt or StoreError unless each is there as it was written."""
-    for name in index_ids:
-        if sha256(repository.store.get(object_key(INDEX, name))).hexdigest() != name:
-            raise Corrupt(f"index/{name} reads back differently than it was sent", kind="index", object_id=name)
 
 
 def _packs_of(repository: Repository, name: str) -> list[_Pack]:
