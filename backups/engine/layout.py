@@ -8,6 +8,8 @@ from typing import Literal
 Kind = Literal["keys", "data", "index", "snapshots", "locks"]
 
 CONFIG = "config"
+SPARE_CONFIG = "config-spare"
+"""The new config while it replaces the old one on a storage that cannot do that in one step."""
 KEYS: Kind = "keys"
 DATA: Kind = "data"
 INDEX: Kind = "index"

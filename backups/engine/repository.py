@@ -33,7 +33,19 @@ from backups.engine.errors import (
     WrongKey,
 )
 from backups.engine.index import Index, Location, Table, decode_index
-from backups.engine.layout import CONFIG, DATA, INDEX, KEYS, LOCKS, SNAPSHOTS, Kind, folders, is_id, object_key
+from backups.engine.layout import (
+    CONFIG,
+    DATA,
+    INDEX,
+    KEYS,
+    LOCKS,
+    SNAPSHOTS,
+    SPARE_CONFIG,
+    Kind,
+    folders,
+    is_id,
+    object_key,
+)
 from backups.engine.pack import EAGER, TRAILER, Entry, header_length, open_header
 from backups.engine.snapshot import Snapshot, decode_snapshot
 from destinations.storage.base import ObjectStore, PreparesFolders
@@ -123,10 +135,7 @@ class Repository:
         cls, store: ObjectStore, key: Key, *, key_id: str = "", cache_root: Path | None = None
     ) -> Repository:
         """Open a repository whose master key is known, without deriving anything."""
-        try:
-            sealed = store.get(CONFIG)
-        except ObjectMissing as error:
-            raise RepositoryMissing("there is no repository at this place: config is missing") from error
+        sealed = _read_config(store)
         try:
             config = msgspec.json.decode(key.open(sealed), type=Config)
             polynomial = int(config.chunker_polynomial, 16)
@@ -455,6 +464,17 @@ def find_key(store: ObjectStore, password: str, hint: str = "") -> tuple[Key, st
     if rejected is not None:
         raise rejected
     raise WrongKey("no key of this repository opens with this password")
+
+
+def _read_config(store: ObjectStore) -> bytes:
+    """Return the sealed config, or the one that an upgrade which was killed left beside its place."""
+    try:
+        return store.get(CONFIG)
+    except ObjectMissing as error:
+        try:
+            return store.get(SPARE_CONFIG)
+        except ObjectMissing:
+            raise RepositoryMissing("there is no repository at this place: config is missing") from error
 
 
 def _exists(store: ObjectStore, key: str) -> bool:
