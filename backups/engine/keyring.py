@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from backups.engine import keys
 from backups.engine.errors import BadRequest, Corrupt, KeyRejected, WrongKey
 from backups.engine.layout import KEYS, is_id, object_key
+from backups.engine.lookup import find_id
 from backups.engine.repository import Repository, now_text
 from destinations.storage.errors import ObjectMissing, StoreError
 
@@ -83,19 +84,11 @@ def remove_key(repository: Repository, key_id: str) -> str:
 
     Raises BadRequest for the key in use, or if not exactly one begins so.
     """
-    name = find_key_id(repository, key_id)
+    name = find_id(repository, KEYS, key_id)
     if name == repository.key_id:
         raise BadRequest("this is the key the repository was opened with; open it with another one to remove it")
     repository.store.delete(object_key(KEYS, name))
     return name
-
-
-def find_key_id(repository: Repository, beginning: str) -> str:
-    """Return the one key id that begins so.  Raises BadRequest."""
-    found = [name for name in repository.ids(KEYS) if beginning and name.startswith(beginning.lower())]
-    if len(found) != 1:
-        raise BadRequest(f"{len(found) or 'no'} key ids begin with {beginning[:64]!r}")
-    return found[0]
 
 
 def change_password(
