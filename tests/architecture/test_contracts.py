@@ -41,6 +41,8 @@ REFUSED = [
 ALLOWED = [
     ("backups.engine.__main__", "destinations.storage.local"),
     ("backups.engine.__main__", "restores.targets.folder"),
+    ("backups.engine.__main__", "restores"),
+    ("backups.engine.__main__", "backups.sources"),
     ("backups.engine.pack", "destinations.storage.base"),
     ("restores.targets.folder", "backups.engine"),
     ("backups.gateway", "destinations.factory"),
