@@ -91,6 +91,14 @@ class Writer:
             nodes.append(encode_file_node(quoted, go_mode(0o100644), TIME, TIME, owner, 1, 1, size, 1, content))
         return self.blob(BlobType.TREE, encode_tree(nodes)).hex()
 
+    def above(self, tree: str, *names: str) -> str:
+        """Store a folder whose items are all this tree; return its id."""
+        owner = owner_json(0, 0, "root", "root")
+        nodes = [
+            encode_dir_node(name_json(name.encode()), go_mode(0o40755), TIME, TIME, owner, 1, 1, tree) for name in names
+        ]
+        return self.blob(BlobType.TREE, encode_tree(nodes)).hex()
+
     def finish_pack(self, kind: BlobType) -> None:
         """Store the open pack of a kind."""
         builder = self._open.pop(kind, None)
