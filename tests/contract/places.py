@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from destinations.storage.base import ObjectStore
+from destinations.storage.config import FtpConfig, Secret
+from destinations.storage.ftp import FtpStore
 from destinations.storage.local import LocalStore
 from destinations.storage.memory import MemoryStore
 from destinations.storage.names import is_temporary
@@ -23,6 +27,7 @@ from destinations.storage.wrappers.bandwidth import Rates, Throttle
 from destinations.storage.wrappers.metered import Meter
 from destinations.storage.wrappers.retrying import RetryPolicy
 from tests.fakes.faulty_store import FailingStore
+from tests.servers import lend
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Place:
     shared: bool = True
     unfinished: Callable[[], list[str]] = list
     """The names of unfinished puts, as the storage itself sees them."""
+    many: int = 1100
+    """How many objects a long listing has."""
 
 
 def _temporary_files(folder: Path) -> list[str]:
@@ -87,6 +94,40 @@ def _retried_faults(folder: Path) -> Place:
     return Place(client)
 
 
+def ftp_config(server: str, folder: Path, **settings: Any) -> FtpConfig:
+    """Settings for a lent FTP server; every test folder has a folder of its own there."""
+    told = lend(server)
+    tls = settings.get("tls", False)
+    base = f"{told['path']}/" if "path" in told else ""
+    return FtpConfig(
+        host=told["host"],
+        port=told["port"],
+        user=told["user"],
+        password=Secret(told["password"]),
+        path=f"{base}{_own(folder)}",
+        **({"ca": told["ca"]} if tls and "pins" not in settings else {}),
+        **settings,
+    )
+
+
+def _own(folder: Path) -> str:
+    return f"{folder.parent.name}-{folder.name}-{os.getpid()}"
+
+
+def _ftp(server: str, **settings: Any) -> Callable[[Path], Place]:
+    def make(folder: Path) -> Place:
+        config = ftp_config(server, folder, **settings)
+        home = Path(lend(server)["home"]) / _own(folder)
+        return Place(lambda: FtpStore(config), unfinished=lambda: _temporary_files(home), many=100)
+
+    return make
+
+
+def _stack_on_ftp(folder: Path) -> Place:
+    config = ftp_config("pure-ftpd", folder)
+    return Place(lambda: wrapped(FtpStore(config)), many=100)
+
+
 PLACES: dict[str, Callable[[Path], Place]] = {
     "memory": _memory,
     "local": _local,
@@ -95,4 +136,11 @@ PLACES: dict[str, Callable[[Path], Place]] = {
     "prefixed-memory-stack": _stack_on_prefixed_memory,
     "locks-of-read-only-local": _locks_allowed,
     "faulty-local-retried": _retried_faults,
+    "pure-ftpd": _ftp("pure-ftpd"),
+    "pure-ftpd-tls": _ftp("pure-ftpd", tls=True),
+    "pure-ftpd-active": _ftp("pure-ftpd", passive=False, read_back=False),
+    "vsftpd-strict-tls": _ftp("vsftpd-strict", tls=True),
+    "vsftpd-no-mlsd": _ftp("vsftpd-plain"),
+    "odd-ftp": _ftp("odd-ftp"),
+    "pure-ftpd-stack": _stack_on_ftp,
 }

@@ -234,8 +234,8 @@ def test_an_object_is_listed_as_soon_as_it_is_put_by_another_client(place: Place
     other.close()
 
 
-def test_many_objects_are_all_listed(store: ObjectStore) -> None:
-    keys = {f"data/{number % 16:02x}/{number:064x}" for number in range(1100)}
+def test_many_objects_are_all_listed(place: Place, store: ObjectStore) -> None:
+    keys = {f"data/{number % 16:02x}/{number:064x}" for number in range(place.many)}
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: store.put(key, b"x"), keys))
     assert set(listed(store, "data")) == keys
@@ -400,10 +400,8 @@ def test_one_client_serves_twenty_threads(store: ObjectStore) -> None:
 
 
 def test_a_reader_never_sees_half_an_object_while_it_is_replaced(place: Place, store: ObjectStore) -> None:
-    if not store.capabilities.overwrite:
-        pytest.skip("this server cannot replace in one step")
     versions = [bytes([number]) * (50_000 + number * 1000) for number in range(12)]
-    store.put("config", versions[0])
+    replaces(store, versions[0])
     stop = threading.Event()
     seen: list[bytes] = []
 
@@ -426,7 +424,16 @@ def test_a_reader_never_sees_half_an_object_while_it_is_replaced(place: Place, s
     assert set(seen) <= set(versions)
 
 
-def test_two_writers_of_one_key_leave_one_whole_object(place: Place) -> None:
+def replaces(store: ObjectStore, content: bytes) -> None:
+    """Skip where a server cannot replace in one step, which shows when it has to."""
+    for _ in range(2):
+        store.put("config", content)
+    if not store.capabilities.overwrite:
+        pytest.skip("this server cannot replace in one step")
+
+
+def test_two_writers_of_one_key_leave_one_whole_object(place: Place, store: ObjectStore) -> None:
+    replaces(store, b"before")
     contents = [bytes([number]) * 100_000 for number in range(6)]
 
     def write(content: bytes) -> None:
@@ -436,10 +443,8 @@ def test_two_writers_of_one_key_leave_one_whole_object(place: Place) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, contents))
-    store = place.open()
     assert store.get("config") in contents
     assert listed(store) == {"config": 100_000}
-    store.close()
 
 
 # killed writers, forked children

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from functools import cache
 from typing import Any, Self, TypeVar, cast
 
 from destinations.storage.base import (
     Capabilities,
+    CountsRequests,
     Data,
     HashesServerSide,
+    LocksObjects,
     ObjectInfo,
     ObjectStore,
     PreparesFolders,
@@ -99,10 +102,25 @@ class _Hashes(Wrapper):
         return self._call("sha256", key, lambda: inner.sha256(self._inner_key(key)))
 
 
+class _Locks(Wrapper):
+    def lock_until(self, key: str, until: datetime) -> None:
+        """Protect the object until then."""
+        inner = cast(LocksObjects, self._inner)
+        self._call("lock_until", key, lambda: inner.lock_until(self._inner_key(key), until))
+
+
+class _Counts(Wrapper):
+    def requests(self) -> int:
+        """Return the number of requests that the driver made."""
+        return cast(CountsRequests, self._inner).requests()
+
+
 _ABILITIES: tuple[tuple[Any, type[Wrapper]], ...] = (
     (PreparesFolders, _Prepares),
     (ReportsCapacity, _Reports),
     (HashesServerSide, _Hashes),
+    (LocksObjects, _Locks),
+    (CountsRequests, _Counts),
 )
 
 

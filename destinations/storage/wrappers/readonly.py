@@ -10,7 +10,7 @@ from destinations.storage.errors import ReadOnlyStore
 from destinations.storage.wrappers.base import Wrapper
 
 T = TypeVar("T")
-_WRITES = frozenset({"put", "delete", "prepare"})
+_WRITES = frozenset({"put", "delete", "prepare", "lock_until"})
 
 
 class WriteProtectedStore(Wrapper):

