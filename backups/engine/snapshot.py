@@ -76,7 +76,7 @@ def decode_snapshot(data: bytes, snapshot_id: str) -> Snapshot:
     """The snapshot stored under this id.  Unknown fields are ignored.  Raises ``Corrupt``."""
     try:
         fields = msgspec.json.decode(data, type=dict[str, Any])
-        known = {key: value for key, value in fields.items() if value is not None and key != "id"}
+        known = {key: value for key, value in fields.items() if value is not None}
         snapshot = msgspec.convert({**known, "id": snapshot_id}, Snapshot)
         for text in (snapshot.time, *((s.backup_start, s.backup_end) if (s := snapshot.summary) else ())):
             parse_time(text)

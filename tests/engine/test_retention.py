@@ -136,6 +136,20 @@ def test_iso_weeks_cross_the_year() -> None:
     ]
 
 
+def test_the_same_week_of_another_year_is_another_week() -> None:
+    snapshots = history("2024-03-06", "2024-03-05", "2023-03-08")
+    assert kept(apply(snapshots, Policy(weekly=5), NOW)) == [
+        "2024-03-06T12:00 weekly snapshot",
+        "2023-03-08T12:00 weekly snapshot",
+    ]
+
+
+def test_a_span_ends_before_the_instant_it_reaches() -> None:
+    snapshots = history("2024-06-10", "2024-06-09T12:00:00Z", "2024-06-01")
+    for policy in (Policy(within=Duration(days=1)), Policy(within_daily=Duration(days=1))):
+        assert [d.keep for d in apply(snapshots, policy, NOW)] == [True, False, False]
+
+
 def test_tags_keep_whatever_else_goes() -> None:
     plain, one, both = history("2024-06-12", "2024-06-11", "2024-06-10")
     tagged = [
