@@ -283,13 +283,13 @@ class Backup:
                 waiting.append((where, slot))
                 continue
             if entry.kind != "file":
-                where.nodes[slot] = saver.special_node(entry)
+                where.nodes[slot] = saver.special_node(where.folder, entry, where.path + b"/" + entry.name)
                 continue
-            if few:
-                old = where.old.nodes.get(quote_name(entry.name))
-                where.nodes[slot] = saver.unchanged_node(entry, where.path + b"/" + entry.name, old)
-                if where.nodes[slot] is not None:
-                    continue
+            old = where.old.nodes.get(quote_name(entry.name)) if few else None
+            kept = saver.kept(entry, old) if old is not None else None
+            if kept is not None:
+                where.nodes[slot] = saver.encode_kept(kept)
+                continue
             batch.slots.append(slot)
             batch.weight += entry.size
             if len(batch.slots) >= BATCH_FILES or batch.weight >= BATCH_BYTES:
@@ -465,7 +465,7 @@ class _Pending:
 
     def __init__(self, outbox: list[Report]) -> None:
         self._outbox = outbox
-        self._files = self._bytes = 0
+        self._files = self._bytes = self._quiet = 0
         self._item = b""
         self._sent = 0.0
 
@@ -473,7 +473,8 @@ class _Pending:
         self._files += files
         self._bytes += size
         self._item = item or self._item
-        if time.monotonic() - self._sent > 0.25:
+        self._quiet += 1
+        if self._quiet & 31 == 0 and time.monotonic() - self._sent > 0.25:
             self.flush()
 
     def flush(self) -> None:

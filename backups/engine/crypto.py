@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -65,16 +66,21 @@ class Key:
     TAG = NONCE_SIZE + TAG_SIZE
     """Bytes of a :meth:`tag`."""
 
-    def tag(self, data: Buffer) -> bytes:
-        """Return a nonce and an authentication tag over ``data``, which stays in plain."""
+    def tag(self, parts: Sequence[Buffer]) -> bytes:
+        """Return a nonce and an authentication tag over ``parts`` joined, which stay in plain."""
         nonce = os.urandom(NONCE_SIZE)
-        return nonce + Poly1305.generate_tag(self.mac_r + self._contexts()[1].update(nonce), data)
+        return nonce + self._mac(nonce, parts)
 
-    def tag_fits(self, data: Buffer, tag: Buffer) -> bool:
-        """Tell whether ``tag`` was made by this key over exactly this data."""
+    def tag_fits(self, parts: Sequence[Buffer], tag: Buffer) -> bool:
+        """Tell whether ``tag`` was made by this key over exactly these bytes."""
         nonce, mac = bytes(tag[:NONCE_SIZE]), bytes(tag[NONCE_SIZE:])
-        again = Poly1305.generate_tag(self.mac_r + self._contexts()[1].update(nonce), data)
-        return hmac.compare_digest(again, mac)
+        return hmac.compare_digest(self._mac(nonce, parts), mac)
+
+    def _mac(self, nonce: bytes, parts: Sequence[Buffer]) -> bytes:
+        mac = Poly1305(self.mac_r + self._contexts()[1].update(nonce))
+        for part in parts:
+            mac.update(memoryview(part).cast("B"))
+        return mac.finalize()
 
     def seal(self, plain: Buffer) -> bytes:
         """Return the envelope of ``plain`` under a fresh random nonce."""

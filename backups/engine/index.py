@@ -20,10 +20,10 @@ from typing import NamedTuple
 import msgspec
 
 from backups.engine.blob import BlobType
-from backups.engine.crypto import OVERHEAD, Key
+from backups.engine.crypto import OVERHEAD, Buffer, Key
 from backups.engine.errors import Corrupt
 from backups.engine.layout import is_id
-from backups.engine.pack import ENTRY_PLAIN, Entry, parse_header
+from backups.engine.pack import Entry, parse_header
 
 RECORD = 48
 _TREE = 1 << 31
@@ -38,7 +38,7 @@ _FULL_INDEX = 50_000
 
 
 class Location(NamedTuple):
-    """Where a blob lies.  ``pack`` is its number in this index; lengths in bytes, ``plain_size`` 0 if not compressed."""
+    """Where a blob lies.  ``pack`` is a number of this index; lengths in bytes, ``plain_size`` 0 if not compressed."""
 
     pack: int
     offset: int
@@ -120,20 +120,19 @@ class Table:
     ``packs`` are the 32-byte ids of the packs by number.
     """
 
-    __slots__ = ("_bits", "_fan", "_find", "_records", "count", "packs")
+    __slots__ = ("_bits", "_fan", "_find", "_records", "count", "is_mapped", "packs")
 
-    def __init__(self, records: bytes | mmap.mmap, count: int, fan: memoryview, packs: list[bytes]) -> None:
+    def __init__(
+        self, records: mmap.mmap, count: int, fan: memoryview, packs: list[bytes], *, is_mapped: bool = False
+    ) -> None:
+        self.is_mapped = is_mapped
+        """Whether the records are those of a file."""
         self._records = records
         self._find = records.find
         self._fan = fan
         self._bits = 32 - ((len(fan) - 1).bit_length() - 1)
         self.count = count
         self.packs = packs
-
-    @property
-    def is_mapped(self) -> bool:
-        """Tell whether the records are those of a file."""
-        return isinstance(self._records, mmap.mmap)
 
     @staticmethod
     def fan_bits(count: int) -> int:
@@ -142,24 +141,25 @@ class Table:
 
     @classmethod
     def build(cls, parts: Iterable[bytes], packs: list[bytes]) -> Table:
-        """Sort records (joined in ``parts``, any order) into a table in memory."""
-        shelves: list[list[bytes]] = [[] for _ in range(256)]
-        count = 0
+        """Sort records (joined in ``parts``, any order) into a table in memory.
+
+        Takes 48 bytes a record above what ``parts`` holds while it is read; give an iterator that lets go of them.
+        """
+        shelves = [bytearray() for _ in range(256)]
         for part in parts:
             for (record,) in _RECORDS.iter_unpack(part):
-                shelves[record[0]].append(record)
-            count += len(part) // RECORD
+                shelves[record[0]] += record
+        count = sum(map(len, shelves)) // RECORD
         bits = cls.fan_bits(count)
         shift = 32 - bits
         sizes = array("I", bytes(4 * ((1 << bits) + 1)))
-        joined = []
+        records = mmap.mmap(-1, max(1, count * RECORD))
         for number, shelf in enumerate(shelves):
-            shelf.sort()
-            joined.append(b"".join(shelf))
-            shelves[number] = []
-            for (prefix,) in _PREFIXES.iter_unpack(joined[-1]):
-                sizes[(prefix >> shift) + 1] += 1
-        return cls(b"".join(joined), count, memoryview(array("I", accumulate(sizes))), packs)
+            for record in sorted(record for (record,) in _RECORDS.iter_unpack(shelf)):
+                records.write(record)
+                sizes[(int.from_bytes(record[:4], "big") >> shift) + 1] += 1
+            shelves[number] = bytearray()
+        return cls(records, count, memoryview(array("I", accumulate(sizes))), packs)
 
     def find(self, kind: int, blob_id: bytes) -> int:
         """Return the number of the first record of this blob, or -1."""
@@ -173,6 +173,17 @@ class Table:
                 return position // RECORD
             position += 1
         return -1
+
+    def has(self, kind: int, blob_id: bytes) -> bool:
+        """Tell whether there is a record of this blob."""
+        bucket = int.from_bytes(blob_id[:4], "big") >> self._bits
+        fan = self._fan
+        position = self._find(blob_id, fan[bucket] * RECORD, fan[bucket + 1] * RECORD)
+        if position < 0:
+            return False
+        if position % RECORD == 0 and self._records[position + 32] >> 7 == kind:
+            return True
+        return self.find(kind, blob_id) >= 0
 
     def same(self, number: int) -> Iterator[int]:
         """Yield the numbers of all records of the blob whose first record is ``number``."""
@@ -195,7 +206,7 @@ class Table:
         record = self._records[at : at + 33]
         return BlobType(record[32] >> 7), record[:32]
 
-    def records(self) -> bytes | mmap.mmap:
+    def records(self) -> mmap.mmap:
         """Return the buffer of all records."""
         return self._records
 
@@ -205,19 +216,25 @@ class Table:
             {"ids": sorted(index_ids), "packs": len(self.packs), "count": self.count, "fan": len(self._fan)}
         )
         # The records come first in the file's own order, so that a mapped file needs no offset arithmetic.
-        body = [self._records, self._fan.tobytes(), b"".join(self.packs), head, struct.pack("<Q", len(head))]
-        digest = b"".join(bytes(part[:]) if isinstance(part, mmap.mmap) else part for part in body)
-        seal = key.tag(digest)
-        temporary = path.with_name(f"{path.name}-tmp-{os.getpid()}")
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                file.write(digest)
-                file.write(seal)
-                file.write(_MAGIC)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with memoryview(self._records) as records:
+            body: list[Buffer] = [
+                records[: self.count * RECORD],
+                self._fan,
+                b"".join(self.packs),
+                head,
+                struct.pack("<Q", len(head)),
+            ]
+            seal = key.tag(body)
+            temporary = path.with_name(f"{path.name}-tmp-{os.getpid()}")
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                    for part in [*body, seal, _MAGIC]:
+                        file.write(part)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+                del body
 
     @classmethod
     def load(cls, path: Path, key: Key) -> tuple[Table, set[str]] | None:
@@ -232,7 +249,7 @@ class Table:
             return None
         end = size - len(_MAGIC) - Key.TAG
         view = memoryview(mapped)
-        if mapped[size - len(_MAGIC) :] != _MAGIC or not key.tag_fits(view[:end], view[end : end + Key.TAG]):
+        if mapped[size - len(_MAGIC) :] != _MAGIC or not key.tag_fits([view[:end]], view[end : end + Key.TAG]):
             return None
         (length,) = struct.unpack_from("<Q", mapped, end - 8)
         head = msgspec.json.decode(view[end - 8 - length : end - 8])
@@ -241,7 +258,11 @@ class Table:
         at += 4 * head["fan"]
         names = bytes(view[at : at + 32 * head["packs"]])
         packs = [names[i : i + 32] for i in range(0, len(names), 32)]
-        return cls(mapped, head["count"], fan, packs), set(head["ids"])
+        return cls(mapped, head["count"], fan, packs, is_mapped=True), set(head["ids"])
+
+
+def _never(_kind: int, _blob_id: bytes) -> bool:
+    return False
 
 
 def _records_of(number: int, content: bytes | list[Entry]) -> bytes:
@@ -275,7 +296,7 @@ class Index:
         self.packs: list[bytes] = list(table.packs)
         self._numbers: dict[bytes, int] | None = None
         self._fresh: tuple[dict[bytes, list[Location]], dict[bytes, list[Location]]] = ({}, {})
-        self._waiting: list[tuple[int, bytes | list[Entry]]] = []
+        self._waiting: list[bytes] = []
         self._waiting_count = 0
         self._fresh_count = 0
         self._rebuild_at = rebuild_at
@@ -299,9 +320,9 @@ class Index:
         self.packs.append(pack_id)
         assert self._numbers is not None
         self._numbers[pack_id] = number
-        self._waiting.append((number, content))
-        # Rather too many than too few: what is not counted could be taken for part of the table.
-        self._waiting_count += len(content) // ENTRY_PLAIN if isinstance(content, bytes) else len(content)
+        records = _records_of(number, content)
+        self._waiting.append(records)
+        self._waiting_count += len(records) // RECORD
         return True
 
     def settle(self) -> None:
@@ -311,24 +332,29 @@ class Index:
         if self._fresh_count + self._waiting_count > self._rebuild_at:
             self._rebuild()
             return
-        for number, content in self._waiting:
-            for entry in parse_header(content) if isinstance(content, bytes) else content:
-                place = Location(number, entry.offset, entry.length, entry.plain_size)
-                self._fresh[entry.kind].setdefault(entry.id, []).append(place)
-                self._fresh_count += 1
+        for records in self._waiting:
+            for blob_id, tag, offset, length, plain_size in _WHOLE.iter_unpack(records):
+                place = Location(tag & ~_TREE, offset, length, plain_size)
+                self._fresh[tag >> 31].setdefault(blob_id, []).append(place)
+        self._fresh_count += self._waiting_count
         self._waiting.clear()
         self._waiting_count = 0
 
     def _rebuild(self) -> None:
-        parts: list[bytes] = [bytes(self.table.records()[: self.table.count * RECORD])]
-        for kind, fresh in enumerate(self._fresh):
-            bit = _TREE if kind else 0
-            parts.extend(i + _TAIL.pack(p.pack | bit, *p[1:]) for i, places in fresh.items() for p in places)
-        parts.extend(_records_of(number, content) for number, content in self._waiting)
-        self._waiting.clear()
+        self.table = Table.build(self._take_records(), self.packs)
         self._fresh = ({}, {})
         self._fresh_count = self._waiting_count = 0
-        self.table = Table.build(parts, self.packs)
+
+    def _take_records(self) -> Iterator[bytes]:
+        """Yield all records, letting go of those that were waiting."""
+        table, step = self.table, RECORD * 65536
+        for start in range(0, table.count * RECORD, step):
+            yield table.records()[start : min(start + step, table.count * RECORD)]
+        for kind, fresh in enumerate(self._fresh):
+            bit = _TREE if kind else 0
+            yield b"".join(i + _TAIL.pack(p.pack | bit, *p[1:]) for i, places in fresh.items() for p in places)
+        while self._waiting:
+            yield self._waiting.pop()
 
     def compact(self) -> Table:
         """Return one table of everything."""
@@ -360,6 +386,13 @@ class Index:
         if self.excluded:
             return any(True for _ in self.find_all(kind, blob_id))
         return blob_id in self._fresh[kind] or self.table.find(kind, blob_id) >= 0
+
+    def tester(self) -> Callable[[int, bytes], bool]:
+        """Return the quickest ``has`` for an index that is not added to any more."""
+        self.settle()
+        if self.excluded or self._fresh_count:
+            return self.has
+        return self.table.has if self.table.count else _never
 
     def find(self, kind: int, blob_id: bytes) -> Location | None:
         """Return one place of a blob, or None."""

@@ -69,17 +69,13 @@ class Known:
     """Answers for every blob: must it be stored?"""
 
     def __init__(self, index: Index, *, shared: bool) -> None:
-        index.settle()
-        self._has = index.has
+        self.has = index.tester()
+        """Tell whether the repository held a blob before the run: ``has(kind, id)``."""
         self._claims = Claims(shared=shared)
-
-    def has(self, kind: BlobType, blob_id: bytes) -> bool:
-        """Tell whether the repository held this blob before the run."""
-        return self._has(kind, blob_id)
 
     def claim(self, kind: BlobType, blob_id: bytes) -> bool:
         """Tell whether the caller must store this blob; whoever asks next is told no."""
-        if self._has(kind, blob_id):
+        if self.has(kind, blob_id):
             return False
         # One bit apart: the same bytes stored as data and as tree are two blobs.
         key = blob_id if kind == BlobType.DATA else blob_id[:31] + bytes([blob_id[31] ^ 1])

@@ -65,13 +65,16 @@ class SourceFolder(Protocol):
     entry: Entry
 
     def entries(self) -> list[Entry]:
-        """Return the items, sorted by name as bytes; without sockets."""
+        """Return the items, sorted by name as bytes; without sockets, and without extended attributes."""
+
+    def xattrs(self, entry: Entry) -> Sequence[tuple[bytes, bytes | None]]:
+        """Return the extended attributes of an item that is neither opened nor entered.  Raises OSError."""
 
     def open(self, entry: Entry) -> SourceFile:
-        """Open a file that was listed.  Raises OSError, SourceProblem."""
+        """Open a file that was listed; its entry has the extended attributes.  Raises OSError, SourceProblem."""
 
     def enter(self, entry: Entry) -> SourceFolder:
-        """Open a folder that was listed.  Raises OSError, SourceProblem."""
+        """Open a folder that was listed; its entry has the extended attributes.  Raises OSError, SourceProblem."""
 
     def close(self) -> None:
         """Free it; twice is fine."""

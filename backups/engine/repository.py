@@ -301,6 +301,9 @@ class Repository:
                 loaded.save(self.cache.table_path, self.key, index_ids)
             except OSError:
                 return
+            mapped = Table.load(self.cache.table_path, self.key)
+            if mapped is not None and mapped[1] == index_ids:
+                index.table = mapped[0]
 
     def extend_index(self, packs: list[tuple[str, bytes]], index_ids: list[str]) -> None:
         """Add packs that were stored and indexed by ``index_ids``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import grp
 import pwd
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import NamedTuple
@@ -77,6 +77,20 @@ class OldTree(NamedTuple):
 _NOTHING = OldTree(b"", {}, "")
 
 
+class _Owner(NamedTuple):
+    json: str
+    user: str
+    group: str
+
+
+class _Kept(NamedTuple):
+    """A file that need not be read.  ``identical``: its node is what it was, to the byte."""
+
+    entry: Entry
+    old: Node
+    identical: bool
+
+
 class _Stored(NamedTuple):
     blob_id: bytes
     sealed: bytes | None
@@ -113,7 +127,8 @@ class Saver:
         self._on_progress = on_progress
         self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
-        self._owners: dict[tuple[int, int, bool], str] = {}
+        self._owners: dict[tuple[int, int, bool], _Owner] = {}
+        self._has = known.has
 
     def close(self) -> None:
         """Stop the threads."""
@@ -135,27 +150,43 @@ class Saver:
 
     def folder_tree(self, folder: SourceFolder, path: bytes, old_id: str | None) -> str:
         """Save everything below a folder and return the id of its tree.  SourceProblem if it cannot be listed."""
-        old = self.old_tree(old_id)
-        nodes: list[bytes] = []
         try:
             entries = folder.entries()
         except OSError as error:
             raise SourceProblem(error.strerror or str(error)) from error
+        old = self.old_tree(old_id)
+        same = len(entries) == len(old.nodes)
+        lookup = old.nodes.get
+        nodes: list[_Kept | bytes] = []
+        prefix = path + b"/"
         for entry in entries:
-            node = self.node(folder, entry, path + b"/" + entry.name, old.nodes.get(quote_name(entry.name)))
+            before = lookup(quote_name(entry.name))
+            item = None
+            if before is not None:
+                item = self.kept(entry, before)
+                if item is not None:
+                    nodes.append(item)
+                    same = same and item.identical
+                    continue
+            node = self.node(folder, entry, prefix + entry.name, before)
             if node is not None:
                 nodes.append(node)
-        return self.save_tree(nodes, old)
+                same = same and before is not None and before.type == "dir"
+            else:
+                same = False
+        if self._cancel.is_set:
+            self._cancel.check()
+        if same and all(type(node) is _Kept for node in nodes):
+            return old.id
+        return self.save_tree([self.encode_kept(node) if isinstance(node, _Kept) else node for node in nodes], old)
 
     def node(self, folder: SourceFolder, entry: Entry, path: bytes, old: Node | None) -> bytes | None:
         """Save one item with all below it and return its node, or None if it had to be left out."""
-        if self._cancel.is_set:
-            self._cancel.check()
         if entry.kind == "file":
             return self.file_node(folder, entry, path, old)
         if entry.kind == "dir":
             return self.dir_node(folder, entry, path, old)
-        return self.special_node(entry)
+        return self.special_node(folder, entry, path)
 
     def dir_node(self, folder: SourceFolder, entry: Entry, path: bytes, old: Node | None) -> bytes | None:
         """Save a folder with all below it and return its node."""
@@ -187,7 +218,7 @@ class Saver:
             go_mode(entry.mode),
             self._format(entry.mtime),
             self._format(entry.ctime),
-            self._owner(entry),
+            self._owner(entry).json,
             entry.inode,
             entry.device,
             tree_id,
@@ -206,59 +237,85 @@ class Saver:
             self.counts.data_added_packed += self._packer.add(BlobType.TREE, blob_id, data)
         return blob_id.hex()
 
-    def special_node(self, entry: Entry) -> bytes:
-        """Return the node of a link, device or pipe."""
+    def special_node(self, folder: SourceFolder, entry: Entry, path: bytes) -> bytes | None:
+        """Return the node of a link, device or pipe, or None if it had to be left out."""
+        try:
+            xattrs = folder.xattrs(entry)
+        except OSError as error:
+            self._problem(path, error)
+            return None
         return encode_special_node(
             name_json(entry.name),
             entry.kind,
             go_mode(entry.mode),
             self._format(entry.mtime),
             self._format(entry.ctime),
-            self._owner(entry),
+            self._owner(entry).json,
             entry.inode,
             entry.device,
             entry.links if entry.kind != "fifo" else 0,
             entry.target if entry.kind == "symlink" else None,
             entry.rdev if entry.kind in ("dev", "chardev") else 0,
-            xattrs_json(entry.xattrs) if entry.xattrs else "",
+            xattrs_json(xattrs) if xattrs else "",
         )
 
-    def _owner(self, entry: Entry) -> str:
+    def _owner(self, entry: Entry) -> _Owner:
         key = (entry.uid, entry.gid, entry.named)
-        text = self._owners.get(key)
-        if text is None:
+        owner = self._owners.get(key)
+        if owner is None:
             user, group = (_user_name(entry.uid), _group_name(entry.gid)) if entry.named else ("", "")
-            text = self._owners[key] = owner_json(entry.uid, entry.gid, user, group)
-        return text
+            owner = self._owners[key] = _Owner(owner_json(entry.uid, entry.gid, user, group), user, group)
+        return owner
 
     # ------------------------------------------------------------------ files
 
-    def unchanged(self, entry: Entry, old: Node | None) -> list[str] | None:
-        """Return the content of a file that is as the parent snapshot has it and wholly stored, else None."""
-        if old is None or old.size != entry.size or old.inode != entry.inode or old.type != "file":
-            return None
-        content = old.content
-        if content is None or parse_time(old.mtime) != entry.mtime or parse_time(old.ctime) != entry.ctime:
-            return None
-        has = self._known.has
-        for blob_id in content:
-            if not has(BlobType.DATA, bytes.fromhex(blob_id)):
-                return None
-        return content
+    def kept(self, entry: Entry, old: Node) -> _Kept | None:
+        """Return a file that is as the parent snapshot has it and wholly stored, else None.
 
-    def unchanged_node(self, entry: Entry, path: bytes, old: Node | None) -> bytes | None:
-        """Return the node of an unchanged file, or None if it must be read."""
-        content = self.unchanged(entry, old)
-        if content is None:
+        The change time stands for the extended attributes too: the kernel sets it with every change of them.
+        """
+        content = old.content
+        if content is None or old.size != entry.size or old.inode != entry.inode or entry.kind != "file":
             return None
-        self.counts.files_unmodified += 1
-        return self._encode_file(entry, path, content, entry.size, 0)
+        mtime, ctime = self._format(entry.mtime), self._format(entry.ctime)
+        in_zone = old.ctime == ctime and old.mtime == mtime
+        if not in_zone and (parse_time(old.ctime) != entry.ctime or parse_time(old.mtime) != entry.mtime):
+            return None
+        has = self._has
+        for blob_id in content:
+            if not has(0, bytes.fromhex(blob_id)):
+                return None
+        owner = self._owner(entry)
+        identical = (
+            in_zone
+            and old.mode == go_mode(entry.mode)
+            and old.uid == entry.uid
+            and old.gid == entry.gid
+            and old.links == entry.links
+            and old.device_id == entry.device
+            and old.user == owner.user
+            and old.group == owner.group
+            and old.atime == mtime
+            and old.type == "file"
+        )
+        counts = self.counts
+        counts.files_unmodified += 1
+        counts.total_files_processed += 1
+        counts.total_bytes_processed += entry.size
+        self._on_progress(1, entry.size, entry.name)
+        return _Kept(entry, old, identical)
+
+    def encode_kept(self, kept: _Kept) -> bytes:
+        """Return the node of an unchanged file: its metadata as it is now, its content as it was."""
+        entry, old = kept.entry, kept.old
+        attributes = old.extended_attributes
+        return self._encode(entry, old.content or [], entry.size, [(a.name, a.value) for a in attributes or ()])
 
     def file_node(self, folder: SourceFolder, entry: Entry, path: bytes, old: Node | None) -> bytes | None:
         """Read a file unless it is unchanged; return its node, or None if it had to be left out."""
-        node = self.unchanged_node(entry, path, old)
-        if node is not None:
-            return node
+        kept = self.kept(entry, old) if old is not None else None
+        if kept is not None:
+            return self.encode_kept(kept)
         try:
             file = folder.open(entry)
         except (OSError, SourceProblem) as error:
@@ -279,24 +336,27 @@ class Saver:
             self.counts.files_changed += 1
         else:
             self.counts.files_new += 1
-        return self._encode_file(file.entry, path, content, size, size)
-
-    def _encode_file(self, entry: Entry, path: bytes, content: list[str], size: int, read: int) -> bytes:
-        self.counts.total_files_processed += 1
-        self.counts.total_bytes_processed += size
+        counts = self.counts
+        counts.total_files_processed += 1
+        counts.total_bytes_processed += size
         self._on_progress(1, size, path)
+        return self._encode(file.entry, content, size, file.entry.xattrs)
+
+    def _encode(
+        self, entry: Entry, content: list[str], size: int, xattrs: Sequence[tuple[bytes | str, bytes | None]]
+    ) -> bytes:
         return encode_file_node(
             name_json(entry.name),
             go_mode(entry.mode),
             self._format(entry.mtime),
             self._format(entry.ctime),
-            self._owner(entry),
+            self._owner(entry).json,
             entry.inode,
             entry.device,
             size,
             entry.links,
             content,
-            xattrs_json(entry.xattrs) if entry.xattrs else "",
+            xattrs_json(xattrs) if xattrs else "",
         )
 
     def save_file(self, file: SourceFile) -> tuple[list[str], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from backups.engine import Entry, SourceFile, SourceFolder, SourceProblem
@@ -102,6 +102,10 @@ class VirtualFolder:
     def entries(self) -> list[Entry]:
         """Return the members' entries."""
         return [member.entry for member in self._members.values()]
+
+    def xattrs(self, entry: Entry) -> Sequence[tuple[bytes, bytes | None]]:
+        """Return what the member said of itself."""
+        return self._members[entry.name].entry.xattrs
 
     def open(self, entry: Entry) -> SourceFile:
         """Open a stream file, or a real file that is a member."""

@@ -153,7 +153,6 @@ class FsFolder:
         excluded = options.excluded
         prefix = self._path if self._path.endswith(b"/") else self._path + b"/"
         found: list[Entry] = []
-        link = b"/proc/self/fd/%d/" % self._fd
         tagged = options.exclude_caches and self._is_tagged_cache()
         with os.scandir(self._fd) as listing:
             for item in listing:
@@ -166,14 +165,17 @@ class FsFolder:
                         continue
                     if entry.kind == "symlink":
                         entry.target = os.readlink(name, dir_fd=self._fd)
-                    if options.xattrs and entry.kind != "dir":
-                        entry.xattrs = read_xattrs(link + name)
                 except OSError as error:
                     context.problem(prefix + name, error)
                     continue
                 found.append(entry)
         found.sort(key=_name)
         return found
+
+    def xattrs(self, entry: Entry) -> Sequence[tuple[bytes, bytes | None]]:
+        if not self._context.options.xattrs:
+            return ()
+        return read_xattrs(b"/proc/self/fd/%d/%b" % (self._fd, entry.name))
 
     def open(self, entry: Entry) -> SourceFile:
         context = self._context
@@ -189,8 +191,7 @@ class FsFolder:
                 raise SourceProblem("is a link to a file of another owner, and is not read")
             fresh = entry_of(entry.name, info)
             assert fresh is not None
-            fresh.xattrs = entry.xattrs
-            if context.options.xattrs and fresh.ctime != entry.ctime:
+            if context.options.xattrs:
                 fresh.xattrs = read_xattrs(fd)
         except BaseException:
             os.close(fd)
@@ -295,7 +296,6 @@ class _Target:
             inode=self.entry.inode,
             device=self.entry.device,
         )
-        listed.xattrs = self.entry.xattrs
         try:
             opened = folder.open(listed)
         finally:
