@@ -82,7 +82,7 @@ class Repository:
         self.cache = Cache(cache_root, config.id) if cache_root is not None else None
         self._caches_files = self.cache is not None and not store.capabilities.forkable
         self._index: Index | None = None
-        self._index_ids: set[str] = set()
+        self._index_ids: set[str] | None = set()
         self._windows: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._pack_sizes: dict[int, int] = {}
 
@@ -283,12 +283,15 @@ class Repository:
                 on_damage(error)
                 complete = False
         index.settle()
-        self.use_index(index, known if complete else set())
+        self.use_index(index, known if complete else None)
         return index
 
-    def use_index(self, index: Index, index_ids: set[str]) -> None:
-        """Take ``index`` as the repository's, made of exactly these index objects; keep its table if it is new."""
-        self._index, self._index_ids = index, set(index_ids)
+    def use_index(self, index: Index, index_ids: set[str] | None) -> None:
+        """Take ``index`` as the repository's, made of exactly these index objects; keep its table if it is new.
+
+        None stands for an index of which parts could not be read: no table is kept of it, nor of what is added.
+        """
+        self._index, self._index_ids = index, index_ids if index_ids is None else set(index_ids)
         self._windows.clear()
         self._pack_sizes.clear()
         if self.cache is None or not index_ids:
@@ -311,7 +314,7 @@ class Repository:
         for pack_id, header in packs:
             index.add(bytes.fromhex(pack_id), header)
         index.settle()
-        self.use_index(index, self._index_ids | set(index_ids))
+        self.use_index(index, None if self._index_ids is None else self._index_ids | set(index_ids))
 
     # ------------------------------------------------------------------ packs and blobs
 
