@@ -8,21 +8,18 @@ that is whole, and the next prune goes on where this one was.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 
-from backups.engine.errors import Canceled, Corrupt
-from backups.engine.index import IndexWriter
-from backups.engine.layout import DATA, INDEX, object_key
-from backups.engine.proof import prove_stored
+from backups.engine.errors import Canceled
+from backups.engine.layout import DATA, INDEX
+from backups.engine.newpacks import NewPacks
 from backups.engine.prune_plan import PruneOptions, PrunePlan, PruneReport, plan_prune
 from backups.engine.reindex import FULL, rewrite_index
 from backups.engine.repository import Repository
 from backups.engine.sweep import sweep
-from backups.engine.transfer import Task, TransferOptions, transfer
+from backups.engine.transfer import TransferOptions, transfer
 from backups.engine.watch import Watch
 
-_CHECKPOINT_SECONDS = 600
 _MANY_INDEXES = 32
 
 
@@ -54,16 +51,16 @@ def execute(repository: Repository, plan: PrunePlan, options: PruneOptions, watc
     leaving = [*plan.repack, *plan.remove, *plan.missing]
     if not leaving and not _is_scattered(repository):
         return
-    copies = _Copies(repository)
+    copies = NewPacks(repository)
     try:
-        copies.make(plan.tasks, options, watch)
+        _copy(repository, plan, options, copies, watch)
         present = _reindex(repository, leaving, copies, watch)
     except Canceled:
         copies.keep()
         raise
-    report.packs_written = len(copies.packs)
+    report.packs_written = len(copies.all)
     index = repository.index.without(leaving)
-    for name, header in copies.packs:
+    for name, header in copies.all:
         index.add(bytes.fromhex(name), header)
     index.compact()
     repository.use_index(index, present)
@@ -71,12 +68,12 @@ def execute(repository: Repository, plan: PrunePlan, options: PruneOptions, watc
     report.left_behind += len(sweep(repository, DATA, there, watch, "removing packs"))
 
 
-def _reindex(repository: Repository, leaving: list[int], copies: _Copies, watch: Watch) -> set[str]:
+def _reindex(repository: Repository, leaving: list[int], copies: NewPacks, watch: Watch) -> set[str]:
     """Write the index without the packs that leave and with the copies; return the ids of all index objects."""
     packs = repository.index.packs
     names = {packs[number].hex() for number in leaving}
     expected = [name for pack_id in packs if (name := pack_id.hex()) not in names]
-    expected += [name for name, _ in copies.packs]
+    expected += [name for name, _ in copies.all]
     return rewrite_index(repository, drop=names, fresh=copies.unsaved(), expect=expected, watch=watch).present
 
 
@@ -85,48 +82,14 @@ def _is_scattered(repository: Repository) -> bool:
     return len(repository.ids(INDEX)) > _MANY_INDEXES + 2 * len(repository.index) // FULL
 
 
-class _Copies:
-    """The packs made of what is still needed, and the index objects that name them already."""
-
-    def __init__(self, repository: Repository) -> None:
-        self.packs: list[tuple[str, bytes]] = []
-        self._repository = repository
-        self._writer = IndexWriter(lambda payload: repository.save_object(INDEX, payload))
-        self._saved_at = time.monotonic()
-        self._unsaved: list[tuple[str, bytes]] = []
-
-    def make(self, tasks: list[Task], options: PruneOptions, watch: Watch) -> None:
-        """Copy everything."""
-        if not tasks:
-            return
-        settings = TransferOptions(
-            codec=options.codec,
-            pack_size=options.pack_size,
-            compress_data=options.repack_uncompressed,
-            workers=options.workers,
-        )
-        transfer(
-            self._repository, self._repository, tasks, self._stored, options=settings, watch=watch, item="repacking"
-        )
-
-    def _stored(self, pack_id: str, header: bytes, size: int) -> None:
-        found = self._repository.store.stat(object_key(DATA, pack_id))
-        if found != size:
-            raise Corrupt(f"pack {pack_id} was stored with {found} of {size} bytes", kind="pack", object_id=pack_id)
-        self.packs.append((pack_id, header))
-        self._writer.add(pack_id, header)
-        if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
-            self._saved_at = time.monotonic()
-            self._writer.flush()
-
-    def unsaved(self) -> list[tuple[str, bytes]]:
-        """Return the packs that no index object names yet, after making sure of those that are named."""
-        prove_stored(self._repository, INDEX, self._writer.saved)
-        self._unsaved = self._writer.take()
-        return self._unsaved
-
-    def keep(self) -> None:
-        """Save the index of what was copied before the run was canceled: the next prune need not do it again."""
-        for pack_id, header in self._unsaved:
-            self._writer.add(pack_id, header)
-        self._writer.flush()
+def _copy(repository: Repository, plan: PrunePlan, options: PruneOptions, copies: NewPacks, watch: Watch) -> None:
+    """Store what is still needed of the packs to be repacked in new ones."""
+    if not plan.tasks:
+        return
+    settings = TransferOptions(
+        codec=options.codec,
+        pack_size=options.pack_size,
+        compress_data=options.repack_uncompressed,
+        workers=options.workers,
+    )
+    transfer(repository, repository, plan.tasks, copies.stored, options=settings, watch=watch, item="repacking")

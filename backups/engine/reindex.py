@@ -6,7 +6,7 @@ and only after that may the caller remove packs.  At no time does an index name 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from backups.engine.errors import Corrupt
 from backups.engine.index import encode_index
 from backups.engine.layout import INDEX
-from backups.engine.pack import ENTRY_PLAIN, MAX_HEADER, parse_header
+from backups.engine.pack import ENTRY_PLAIN, MAX_HEADER, Entry, parse_header
 from backups.engine.proof import prove_stored
 from backups.engine.repository import Repository
 from backups.engine.sweep import sweep
@@ -73,14 +73,15 @@ def rewrite_index(
     repository: Repository,
     *,
     drop: Collection[str] = (),
-    fresh: Sequence[tuple[str, bytes]] = (),
+    fresh: Iterable[tuple[str, bytes | list[Entry]]] = (),
     obsolete: Collection[str] = (),
     expect: Iterable[str] = (),
     watch: Watch | None = None,
 ) -> Reindexed:
     """Write index objects anew where they name a pack of ``drop``, repeat a pack, or hold too few or too many blobs.
 
-    ``fresh`` are packs to add, by id and plain header; they may be in ``drop`` too, which replaces them.
+    ``fresh`` are packs to add, by id and plain header or entries, read as they are written; they may be in ``drop``
+    too, which replaces them.
     ``obsolete`` are index objects to remove unread, ``expect`` packs that must be named afterwards.  Packs are not
     touched.  Raises Corrupt or StoreError before anything was removed, unless removing itself fails.
     """
@@ -99,11 +100,12 @@ def rewrite_index(
         old.append(name)
         for pack, count in kept:
             writer.add(_encode(pack), count)
-    for pack_id, header in fresh:
-        entries = parse_header(header)
+    for pack_id, content in fresh:
+        seen.add(pack_id)
+        entries = parse_header(content) if isinstance(content, bytes) else content
         writer.add(encode_index([(pack_id, entries)])[len(b'{"packs":[') : -len(b"]}\n")], len(entries))
     writer.flush()
-    lost = set(expect).difference(seen, (pack_id for pack_id, _ in fresh))
+    lost = set(expect) - seen
     if lost:
         raise StoreError(f"the storage does not list the index of pack {min(lost)}; try again later")
     prove_stored(repository, INDEX, writer.written)

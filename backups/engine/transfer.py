@@ -75,20 +75,8 @@ class Mover:
         return sorted(found, key=lambda piece: piece.place.offset)
 
     def fetch(self, pack: int, pieces: list[Piece]) -> list[tuple[Piece, bytes | None]]:
-        """Read pieces of one pack, sorted by offset; None for those that the pack does not give."""
-        name = self._source.index.packs[pack].hex()
-        fetched: list[tuple[Piece, bytes | None]] = []
-        for run in _runs(pieces):
-            start = run[0].place.offset
-            try:
-                data = self._source.read_pack(name, start, run[-1].place.offset + run[-1].place.length - start)
-            except (ObjectMissing, ShortRead):
-                fetched += [(piece, None) for piece in run]
-                continue
-            for piece in run:
-                at = piece.place.offset - start
-                fetched.append((piece, data[at : at + piece.place.length]))
-        return fetched
+        """Read pieces of one pack, sorted by offset; see :func:`read_pieces`."""
+        return list(read_pieces(self._source, self._source.index.packs[pack].hex(), pieces))
 
     def move(self, fetched: Iterable[tuple[Piece, bytes | None]]) -> int:
         """Put pieces into packs; return their stored bytes.
@@ -134,6 +122,27 @@ class Mover:
         if self._target.key.open(again) != frame:
             raise Corrupt("what was just sealed does not open to the same bytes; the memory of this machine may be bad")
         return again
+
+
+def read_pieces(repository: Repository, pack_id: str, pieces: list[Piece]) -> Iterator[tuple[Piece, bytes | None]]:
+    """Yield the sealed bytes of pieces, sorted by offset, with few requests; None for what the pack does not have.
+
+    Nothing is opened or compared.  Raises StoreError, Corrupt for a blob of impossible length.
+    """
+    for run in _runs(pieces):
+        start = run[0].place.offset
+        try:
+            data = repository.read_pack(pack_id, start, run[-1].place.offset + run[-1].place.length - start)
+        except (ObjectMissing, ShortRead):
+            if len(run) == 1:
+                yield run[0], None
+                continue
+            for piece in run:
+                yield from read_pieces(repository, pack_id, [piece])
+            continue
+        for piece in run:
+            at = piece.place.offset - start
+            yield piece, data[at : at + piece.place.length]
 
 
 def _runs(pieces: list[Piece]) -> Iterator[list[Piece]]:
