@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from backups.engine.cli.main import main
@@ -10,6 +11,7 @@ from backups.engine.cli.session import Wiring
 from backups.engine.ports import Source
 from backups.sources import FolderOptions, FolderSource, StreamFile
 from backups.sources.composed import ComposedSource, VirtualFolder
+from destinations.storage.local import LocalStore
 
 
 def _folder_source(paths: list[bytes], **options: Any) -> Source:
@@ -29,9 +31,7 @@ def _stream_source(name: bytes, stream: BinaryIO, *, mtime: int) -> Source:
 
 
 def _open_store(location: str) -> Any:
-    from pathlib import Path
 
-    from destinations.storage.local import LocalStore
     from destinations.storage.wrappers.retrying import RetryingStore  # noqa: F401
 
     return LocalStore(Path(location.removeprefix("local:")))

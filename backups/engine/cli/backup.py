@@ -160,14 +160,18 @@ def _report(session: Session, result: BackupResult) -> None:
 
 def excluder(args: argparse.Namespace) -> functools.partial[bool] | None:
     """Return the exclusion test of --exclude, --iexclude and their files, or None."""
-    lists: list[Patterns] = []
-    plain = [*args.exclude, *_pattern_files(args.exclude_file)]
-    folded = [*args.iexclude, *_pattern_files(args.iexclude_file)]
-    if plain:
-        lists.append(Patterns(plain))
-    if folded:
-        lists.append(Patterns(folded, ignore_case=True))
+    lists = pattern_lists(args.exclude, args.exclude_file, args.iexclude, args.iexclude_file)
     return functools.partial(_excluded, lists) if lists else None
+
+
+def pattern_lists(plain: list[str], files: list[str], folded: list[str], folded_files: list[str]) -> list[Patterns]:
+    """Return the compiled patterns of options and pattern files; those that ignore case apart."""
+    lists: list[Patterns] = []
+    if texts := [*plain, *_pattern_files(files)]:
+        lists.append(Patterns(texts))
+    if texts := [*folded, *_pattern_files(folded_files)]:
+        lists.append(Patterns(texts, ignore_case=True))
+    return lists
 
 
 def _excluded(lists: list[Patterns], path: bytes, _is_folder: bool) -> bool:

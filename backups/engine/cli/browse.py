@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,8 @@ import msgspec
 
 from backups.engine import diff as differences
 from backups.engine.blob import BlobType, stored_plain_size
+from backups.engine.cat import cat as show_object
+from backups.engine.cat import needs_index
 from backups.engine.cli.backup import parse_moment
 from backups.engine.cli.session import Session, choose_snapshot, choose_snapshots
 from backups.engine.errors import BadRequest, Corrupt
@@ -20,8 +23,10 @@ from backups.engine.output import human_bytes
 from backups.engine.patterns import Patterns
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot, find_snapshot, group_by
+from backups.engine.stats import stats as measure
 from backups.engine.times import parse_time
 from backups.engine.tree import DIR, SYMLINK, Node, decode_tree, unix_mode
+from backups.engine.watch import Watch
 
 
 def snapshots(session: Session) -> int:
@@ -189,6 +194,38 @@ def find(session: Session) -> int:
                 shown = match.snapshot_id
                 session.console.line(f"in snapshot {shown[:8]} of {by_id[shown].time}:")
             session.console.result(item_line(match.path, match.node) if args.long else os.fsdecode(match.path))
+    return 0
+
+
+def stats(session: Session) -> int:
+    """Measure snapshots."""
+    args = session.args
+    with session.repository() as repository:
+        chosen = choose_snapshots(repository, args.ids, args)
+        watch = Watch(session.progress("stats"), session.cancel, session.guard)
+        figures = measure(repository, chosen, args.mode, watch=watch, workers=args.workers)
+    if session.console.json:
+        session.console.record(msgspec.to_builtins(figures))
+        return 0
+    session.console.result(f"snapshots: {figures.snapshots_count}")
+    for name, label in (("total_file_count", "files"), ("total_blob_count", "blobs")):
+        if getattr(figures, name):
+            session.console.result(f"{label}: {getattr(figures, name)}")
+    if figures.total_uncompressed_size:
+        session.console.result(f"uncompressed: {human_bytes(figures.total_uncompressed_size)}")
+        session.console.result(f"compressed: {figures.compression_ratio:.2f} times smaller")
+    session.console.result(f"size: {human_bytes(figures.total_size)}")
+    return 0
+
+
+def cat(session: Session) -> int:
+    """Show one object, decoded."""
+    args = session.args
+    with session.repository(index=needs_index(args.type)) as repository:
+        content = show_object(repository, args.type, args.id)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
     return 0
 
 
