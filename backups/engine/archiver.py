@@ -11,6 +11,7 @@ import mmap
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import deque
@@ -43,6 +44,8 @@ BATCH_BYTES = 32 * 1024 * 1024
 FEW_ENTRIES = 4096
 """A folder of at most this many items is compared with its parent by the coordinator itself."""
 CHECKPOINT_SECONDS = 600
+_FRAMES = 5000
+"""Calls below one another: three for each of the 800 folders a source enters, and those of the caller."""
 _FLUSH = -1
 
 
@@ -80,7 +83,7 @@ class SnapshotInfo:
 
 @dataclass(slots=True)
 class BackupResult:
-    """What became of a backup.  ``snapshot_id`` is empty for a dry run, or if nothing had changed and that was asked."""
+    """What became of a backup.  ``snapshot_id`` is empty for a dry run, or where an unchanged source makes none."""
 
     snapshot_id: str = ""
     tree: str = ""
@@ -163,6 +166,7 @@ class Backup:
         result's ``problems`` instead.
         """
         began = time.monotonic()
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _FRAMES))
         workers = default_workers() if self._options.workers is None else self._options.workers
         self._known = Known(self._repository.index, shared=workers > 0)
         carrier = Carrier(self._repository, self._on_stored, threads=self._uploads())
@@ -243,7 +247,7 @@ class Backup:
         units: list[_Unit] = []
         waiting: deque[tuple[_Open, int]] = deque()
         self._sort_items(saver, top, units, waiting)
-        while waiting and len(waiting) + len(units) < UNITS and len(opened) < 8 * UNITS:
+        while waiting and len(waiting) + len(units) < UNITS and len(opened) < 4 * UNITS:
             where, slot = waiting.popleft()
             inner = self._enter(saver, where, slot)
             if inner is not None:

@@ -176,7 +176,7 @@ class Saver:
                 same = False
         if self._cancel.is_set:
             self._cancel.check()
-        if same and all(type(node) is _Kept for node in nodes):
+        if same and old.id and all(type(node) is _Kept for node in nodes):
             return old.id
         return self.save_tree([self.encode_kept(node) if isinstance(node, _Kept) else node for node in nodes], old)
 
@@ -277,6 +277,9 @@ class Saver:
         content = old.content
         if content is None or old.size != entry.size or old.inode != entry.inode or entry.kind != "file":
             return None
+        attributes = old.extended_attributes
+        if attributes and any("\ufffd" in attribute.name for attribute in attributes):
+            return None  # a name that is not text was stored as something else; only the file itself still has it
         mtime, ctime = self._format(entry.mtime), self._format(entry.ctime)
         in_zone = old.ctime == ctime and old.mtime == mtime
         if not in_zone and (parse_time(old.ctime) != entry.ctime or parse_time(old.mtime) != entry.mtime):

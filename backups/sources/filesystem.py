@@ -82,7 +82,7 @@ def entry_of(name: bytes, info: os.stat_result) -> Entry | None:
 
 
 def read_xattrs(path: bytes | int, *, follow: bool = False) -> Sequence[tuple[bytes, bytes | None]]:
-    """Return the extended attributes of a path or descriptor in the kernel's order.  OSError if they may not be read."""
+    """Return the extended attributes of a path or descriptor in the kernel's order.  OSError if it may not be asked."""
     try:
         names = os.listxattr(path) if isinstance(path, int) or follow else os.listxattr(path, follow_symlinks=False)
     except OSError as error:
@@ -318,7 +318,7 @@ class FolderSource:
     relative ones below their own, several merged into one tree.
 
     Raises nothing for a path that is not there: that is a problem like any other, told when the root is
-    opened.
+    opened.  Of such a path the folders above are left out too.
     """
 
     def __init__(self, paths: Sequence[bytes], options: FolderOptions = FolderOptions()) -> None:
@@ -331,7 +331,12 @@ class FolderSource:
         top = _Node()
         taken: dict[bytes, bytes] = {}
         for path in dict.fromkeys(os.path.normpath(path) for path in self.paths):
-            _place(top, path, taken)
+            try:
+                os.lstat(path)
+            except OSError as error:
+                problem(path, error)
+            else:
+                _place(top, path, taken)
         return _virtual(b"", None, top, context)
 
 
