@@ -65,6 +65,8 @@ class BackupOptions:
     workers: int | None = None
     zone: str | None = None
     workspace: Path | None = None
+    missing_packs: Sequence[str] = ()
+    """Packs a check found missing: what they held is stored again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class Backup:
         """
         began = time.monotonic()
         sys.setrecursionlimit(max(sys.getrecursionlimit(), _FRAMES))
+        self._repository.exclude_missing_packs(self._options.missing_packs)
         workers = default_workers() if self._options.workers is None else self._options.workers
         self._known = Known(self._repository.index, shared=workers > 0)
         carrier = Carrier(self._repository, self._on_stored, threads=self._uploads())

@@ -10,11 +10,9 @@ import random
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from hashlib import sha256
 
 from backups.engine.blob import BlobType, Codec, seal_blob
 from backups.engine.crypto import Buffer
-from backups.engine.errors import Corrupt
 from backups.engine.layout import DATA, object_key
 from backups.engine.pack import DEFAULT_PACK_SIZE, PackBuilder
 from backups.engine.repository import Repository
@@ -74,12 +72,8 @@ class Carrier:
 
 
 def store_bytes(repository: Repository, pack_id: str, data: Data) -> None:
-    """Put a pack; read it back where the storage gives no guarantee of its own.  Raises StoreError, Corrupt."""
-    key = object_key(DATA, pack_id)
-    store = repository.store
-    store.put(key, data)
-    if not store.capabilities.verified_put and sha256(store.get(key)).hexdigest() != pack_id:
-        raise Corrupt(f"pack {pack_id} reads back differently than it was sent", kind="pack", object_id=pack_id)
+    """Put a pack and make sure that it is there.  Raises StoreError, Corrupt."""
+    repository.put_and_prove(object_key(DATA, pack_id), data, pack_id)
 
 
 class PackWriter:

@@ -10,7 +10,7 @@ import copy
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -48,7 +48,7 @@ from backups.engine.layout import (
 )
 from backups.engine.pack import EAGER, TRAILER, Entry, header_length, open_header
 from backups.engine.snapshot import Snapshot, decode_snapshot
-from destinations.storage.base import ObjectStore, PreparesFolders
+from destinations.storage.base import Data, ObjectStore, PreparesFolders, parts_of
 from destinations.storage.errors import ObjectMissing, ShortRead, StoreError
 
 VERSIONS = (1, 2)
@@ -234,10 +234,37 @@ class Repository:
         if self.decode_object(sealed) != payload:
             raise Corrupt(f"a sealed {kind} object does not open; the memory of this machine may be bad", kind=kind)
         name = sha256(sealed).hexdigest()
-        self.store.put(object_key(kind, name), sealed)
+        self.put_and_prove(object_key(kind, name), sealed, name)
         if self._caches_files and self.cache and kind in (INDEX, SNAPSHOTS):
             self.cache.write(kind, name, sealed)
         return name
+
+    def put_and_prove(self, key: str, data: Data, digest: str) -> None:
+        """Put an object and see that it is there: its size, or all of it where the storage protects no transfer.
+
+        ``digest`` is its SHA-256 in hexadecimal.  Raises StoreError, Corrupt.
+        """
+        store = self.store
+        store.put(key, data)
+        size = sum(map(len, parts_of(data)))
+        if store.stat(key) != size:
+            raise Corrupt(f"{key} has another size than was sent", kind="object", object_id=digest)
+        if not store.capabilities.verified_put and sha256(store.get(key)).hexdigest() != digest:
+            raise Corrupt(f"{key} reads back differently than it was sent", kind="object", object_id=digest)
+
+    def exclude_missing_packs(self, names: Iterable[str] = ()) -> int:
+        """Take the blobs of packs that are not there for unknown, so that they are stored again; return how many packs.
+
+        ``names`` are packs found missing before; where a listing costs next to nothing, the storage is asked too.
+        """
+        index = self.index
+        index.settle()
+        missing = {number for name in names if (number := index.number(bytes.fromhex(name))) is not None}
+        if self.lists_at_once:
+            stored = self.ids(DATA)
+            missing |= {number for number, pack in enumerate(index.packs) if pack.hex() not in stored}
+        index.excluded = missing
+        return len(missing)
 
     def remove_object(self, kind: Kind, object_id: str) -> None:
         """Remove an object; one that is not there is fine."""

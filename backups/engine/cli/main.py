@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -59,6 +60,8 @@ def main(argv: Sequence[str], wiring: Wiring) -> int:
     args.repo = args.repo or os.environ.get("HOLDFAST_REPOSITORY") or os.environ.get("RESTIC_REPOSITORY")
     console = Console(json=args.json, quiet=args.quiet, verbose=args.verbose)
     session = Session(args, console, wiring)
+    # A short-lived process with millions of small, acyclic objects: looking for cycles often is time lost.
+    gc.set_threshold(100_000, 20, 100)
     _stop_cleanly(session)
     try:
         if not args.repo:
