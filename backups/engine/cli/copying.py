@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from backups.engine.cli.maintain import watch_of
 from backups.engine.cli.session import Session, choose_snapshots, read_password
 from backups.engine.copying import copy_snapshots
@@ -18,7 +16,15 @@ def copy(session: Session) -> int:
         watch = watch_of(session, "copy")
         result = copy_snapshots(source, target, choose_snapshots(source, args.ids, args), watch=watch)
     source.close()
-    if session.console.json:
-        session.console.record({"message_type": "summary"} | msgspec.to_builtins(result))
-    session.console.line(f"copied {len(result.copied)} snapshots, {len(result.skipped)} were there already")
+    console = session.console
+    for old, new in result.copied:
+        if console.json:
+            console.record({"message_type": "copied", "old_snapshot_id": old.id, "new_snapshot_id": new.id})
+        console.line(f"snapshot {old.id[:8]} is {new.id[:8]} here")
+    if console.json:
+        fields = {"copied": len(result.copied), "skipped": len(result.skipped), "blobs": result.blobs}
+        console.record({"message_type": "summary", "bytes": result.bytes, "packs": result.packs} | fields)
+    console.line(f"copied {len(result.copied)} snapshots, {len(result.skipped)} were there already")
+    if not result.same_chunker:
+        console.line("The repositories cut files differently, so copies do not share data with backups made here.")
     return 0
