@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from backups.engine.blob import MAX_BLOB, BlobType, open_blob
@@ -16,6 +16,7 @@ _KIB, _MIB = 1 << 10, 1 << 20
 
 Fetched = tuple[bytes, "bytes | EngineError"]
 """A blob's id, and its plaintext or why it cannot be had."""
+_Place = tuple[int, int, int, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +41,25 @@ def plain_length(place: Location) -> int:
     return place.plain_size or place.length - OVERHEAD
 
 
-def fetch(repository: Repository, blob_ids: Iterable[bytes], reach: Reach) -> Iterator[Fetched]:
+def locate(repository: Repository, blob_id: bytes) -> Location:
+    """Return where a data blob lies.  Raises BlobMissing, and Corrupt for one larger than any may be."""
+    place = repository.index.find(BlobType.DATA, blob_id)
+    if place is None:
+        name = blob_id.hex()
+        raise BlobMissing(f"data blob {name} is in no pack of the index", kind="blob", object_id=name)
+    if place[2] > MAX_BLOB or place[3] > MAX_BLOB:
+        raise Corrupt("a blob beyond the limit", kind="blob", object_id=blob_id.hex())
+    return place
+
+
+def fetch(repository: Repository, wanted: Mapping[bytes, Location], reach: Reach) -> Iterator[Fetched]:
     """Yield each of these data blobs, in the order of the packs.
 
     What one place does not give is looked for in every other one.  Errors of the storage that concern more than
     one object are raised.
     """
-    places: list[tuple[int, int, int, int, bytes]] = []
-    find = repository.index.find
-    for blob_id in blob_ids:
-        place = find(BlobType.DATA, blob_id)
-        if place is None:
-            yield blob_id, missing(blob_id)
-        elif place.length > MAX_BLOB:
-            yield blob_id, Corrupt("a blob beyond the limit", kind="blob", object_id=blob_id.hex())
-        else:
-            places.append((*place, blob_id))
-    places.sort()
     key = repository.key
+    places = sorted((*place, blob_id) for blob_id, place in wanted.items())
     for run in _runs(places, reach):
         pack, start = run[0][:2]
         try:
@@ -76,11 +78,6 @@ def fetch(repository: Repository, blob_ids: Iterable[bytes], reach: Reach) -> It
             yield blob_id, plain
 
 
-def missing(blob_id: bytes) -> BlobMissing:
-    """Return the error for a blob that no pack holds."""
-    return BlobMissing(f"data blob {blob_id.hex()} is in no pack of the index", kind="blob", object_id=blob_id.hex())
-
-
 def _again(repository: Repository, blob_id: bytes) -> bytes | EngineError:
     try:
         return repository.load_blob(BlobType.DATA, blob_id)
@@ -88,11 +85,9 @@ def _again(repository: Repository, blob_id: bytes) -> bytes | EngineError:
         return error
 
 
-def _runs(
-    places: list[tuple[int, int, int, int, bytes]], reach: Reach
-) -> Iterator[list[tuple[int, int, int, int, bytes]]]:
+def _runs(places: list[_Place], reach: Reach) -> Iterator[list[_Place]]:
     """Group sorted places that are worth one read."""
-    run: list[tuple[int, int, int, int, bytes]] = []
+    run: list[_Place] = []
     pack = start = end = -1
     for place in places:
         if run and (place[0] != pack or place[1] > end + reach.gap or place[1] + place[2] > start + reach.request):

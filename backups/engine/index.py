@@ -396,6 +396,10 @@ class Index:
 
     def find(self, kind: int, blob_id: bytes) -> Location | None:
         """Return one place of a blob, or None."""
+        if not self.excluded and not self._waiting:
+            number = self.table.find(kind, blob_id)
+            if number >= 0:
+                return self.table.location(number)
         return next(self.find_all(kind, blob_id), None)
 
     def find_all(self, kind: int, blob_id: bytes) -> Iterator[Location]:

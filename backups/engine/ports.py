@@ -151,6 +151,9 @@ class TargetFolder(Protocol):
     def create(self, entry: Entry, size: int | None = None, *, shared: bool = False) -> TargetFile:
         """Begin a file; ``size`` sets its length ahead of the writing.  ``shared``: other processes will join."""
 
+    def put(self, entry: Entry, data: bytes) -> None:
+        """Make a whole file at once."""
+
     def join(self, token: bytes) -> TargetFile:
         """Open a file that another process created as shared, to write to it; never to finish it."""
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from errno import EDQUOT, ENOSPC, EROFS
 from hashlib import sha256
 
-from backups.engine.blob import BlobType
 from backups.engine.errors import Corrupt, EngineError
-from backups.engine.fetch import fetch, missing, plain_length, reach_of
+from backups.engine.fetch import fetch, locate, plain_length, reach_of
+from backups.engine.index import Location
 from backups.engine.ports import Entry, OldFile, TargetFile, TargetFolder
 from backups.engine.repository import Repository
 from backups.engine.restore_rules import ITEM_ERRORS, Problem, RestoreOptions, Warn
@@ -38,8 +38,7 @@ class File:
     __slots__ = ("entry", "folder", "handle", "left", "length", "path", "pieces", "shared")
 
     def __init__(self, folder: TargetFolder, path: bytes, entry: Entry, *, shared: bool = False) -> None:
-        self.shared = shared
-        self.folder, self.path, self.entry = folder, path, entry
+        self.folder, self.path, self.entry, self.shared = folder, path, entry, shared
         self.handle: TargetFile | None = None
         self.left = self.length = 0
         self.pieces: list[Piece] = []
@@ -53,23 +52,34 @@ class Batch:
     ) -> None:
         self._repository = repository
         self._options = options
+        self._plain = not (options.sparse or options.verify)
         self._warn = warn
         self._stopped = stopped
+        self._places: dict[bytes, Location] = {}
+        self._small: dict[bytes, list[tuple[TargetFolder, bytes, Entry]]] = {}
         self._wants: dict[bytes, list[tuple[File, int]]] = {}
         self._open: set[File] = set()
-        self.files = self.bytes = self.waiting_bytes = self.waiting_files = self.large = 0
+        self.files = self.bytes = 0
+        self._waiting_files = self._waiting_bytes = self._large = 0
 
     @property
     def is_full(self) -> bool:
         """Tell whether it should be run before more is added."""
-        return self.waiting_files >= _FILES or self.waiting_bytes >= _BYTES or self.large >= _LARGE
+        return self._waiting_files >= _FILES or self._waiting_bytes >= _BYTES or self._large >= _LARGE
 
     def add(self, folder: TargetFolder, path: bytes, entry: Entry, content: bytes, old: OldFile | None = None) -> None:
         """Take a file of the blobs whose ids are joined in ``content``.
 
-        Ranges of ``old`` that hold the right bytes are copied from there.
+        Ranges of ``old`` that hold the right bytes are copied from there.  Raises Corrupt for a file that
+        cannot be had.
         """
-        self._add(File(folder, path, entry), content, 0, old)
+        self._waiting_files += 1
+        if len(content) == ID and old is None and self._plain:
+            place = self._places[content] = locate(self._repository, content)
+            self._waiting_bytes += plain_length(place)
+            self._small.setdefault(content, []).append((folder, path, entry))
+        else:
+            self._add(File(folder, path, entry), content, 0, old)
 
     def add_part(
         self,
@@ -88,31 +98,27 @@ class Batch:
         self._add(file, content, offset, old)
 
     def _add(self, file: File, content: bytes, offset: int, old: OldFile | None) -> None:
+        self._large += 1
         try:
             file.pieces = self.laid_out(content, offset)
             file.length = sum(length for _, _, length in file.pieces)
             lacking = file.pieces if old is None else self._copied(file, old)
             for blob_id, start, _ in lacking:
+                self._places[blob_id] = locate(self._repository, blob_id)
                 self._wants.setdefault(blob_id, []).append((file, start))
             file.left = len(lacking)
-            self.waiting_files += 1
-            self.waiting_bytes += file.length
-            self.large += len(content) > ID
+            self._waiting_bytes += file.length
             if not file.left:
                 self._finish(file, self._opened(file))
         except ITEM_ERRORS as error:
             self._fail(file, error)
 
     def laid_out(self, content: bytes, offset: int) -> list[Piece]:
-        """Return where each blob goes in a file, the first one at ``offset``.  Raises BlobMissing."""
-        find = self._repository.index.find
+        """Return where each blob goes in a file, the first one at ``offset``.  Raises Corrupt."""
         pieces: list[Piece] = []
         for at in range(0, len(content), ID):
             blob_id = content[at : at + ID]
-            place = find(BlobType.DATA, blob_id)
-            if place is None:
-                raise missing(blob_id)
-            length = plain_length(place)
+            length = plain_length(locate(self._repository, blob_id))
             pieces.append((blob_id, offset, length))
             offset += length
         return pieces
@@ -124,24 +130,38 @@ class Batch:
             blob_id, offset, length = piece
             data = old.read(offset, length) if offset < old.size else b""
             if len(data) == length and sha256(data).digest() == blob_id:
-                self._opened(file).write(data, offset)
+                self._write(file, self._opened(file), data, offset)
             else:
                 lacking.append(piece)
         return lacking
 
     def run(self) -> None:
         """Read what is wanted, write it, finish the files.  Raises TargetFull, StoreError."""
-        wants, self._wants = self._wants, {}
         try:
-            for blob_id, plain in fetch(self._repository, wants, reach_of(self._repository)):
+            for blob_id, plain in fetch(self._repository, self._places, reach_of(self._repository)):
                 if self._stopped():
                     return
-                for file, offset in wants[blob_id]:
+                for folder, path, entry in self._small.get(blob_id, ()):
+                    self._put(folder, path, entry, plain)
+                for file, offset in self._wants.get(blob_id, ()):
                     self._take(file, plain, offset)
         finally:
             for file in tuple(self._open):
                 self._drop(file)
-            self.waiting_bytes = self.waiting_files = self.large = 0
+            self._places, self._small, self._wants = {}, {}, {}
+            self._waiting_files = self._waiting_bytes = self._large = 0
+
+    def _put(self, folder: TargetFolder, path: bytes, entry: Entry, plain: bytes | EngineError) -> None:
+        try:
+            if not isinstance(plain, bytes):
+                raise plain
+            folder.put(entry, plain)
+        except ITEM_ERRORS as error:
+            raise_if_full(error)
+            self._warn(Problem.of(path, error))
+        else:
+            self.files += 1
+            self.bytes += len(plain)
 
     def _take(self, file: File, plain: bytes | EngineError, offset: int) -> None:
         if file.left < 0:
@@ -150,15 +170,18 @@ class Batch:
             if not isinstance(plain, bytes):
                 raise plain
             handle = self._opened(file)
-            if self._options.sparse:
-                write_sparse(handle, plain, offset)
-            else:
-                handle.write(plain, offset)
+            self._write(file, handle, plain, offset)
             file.left -= 1
             if not file.left:
                 self._finish(file, handle)
         except ITEM_ERRORS as error:
             self._fail(file, error)
+
+    def _write(self, file: File, handle: TargetFile, plain: bytes, offset: int) -> None:
+        if self._options.sparse:
+            write_sparse(handle, plain, offset)
+        else:
+            handle.write(plain, offset)
 
     def _opened(self, file: File) -> TargetFile:
         if file.handle is None:
@@ -201,7 +224,7 @@ def write_sparse(handle: TargetFile, plain: bytes, offset: int) -> None:
     """Write all but the blocks that are zero; the file has its length already."""
     view = memoryview(plain)
     step = len(_ZEROS)
-    start = None
+    start: int | None = None
     position = 0
     while position < len(plain):
         end = min(len(plain), position + step - (offset + position) % step)

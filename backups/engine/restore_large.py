@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from backups.engine.blob import BlobType
-from backups.engine.fetch import missing, plain_length
+from backups.engine.fetch import locate, plain_length
 from backups.engine.ports import Entry, Target, TargetFile, TargetFolder
 from backups.engine.repository import Repository
 from backups.engine.restore_batch import ID
@@ -156,12 +155,8 @@ class LargeFiles:
         return parts, offset
 
     def _lengths(self, content: bytes) -> Iterator[int]:
-        find = self._repository.index.find
         for at in range(0, len(content), ID):
-            place = find(BlobType.DATA, content[at : at + ID])
-            if place is None:
-                raise missing(content[at : at + ID])
-            yield plain_length(place)
+            yield plain_length(locate(self._repository, content[at : at + ID]))
 
 
 def _count_unchanged(large: _Large, out: Outcome) -> None:

@@ -14,6 +14,7 @@ from backups.engine.tree import Node, safe_name, unix_mode
 from destinations.storage.errors import StoreError
 
 Overwrite = Literal["always", "if-different", "if-newer", "never"]
+_NO_NAMES = frozenset(("", ".", ".."))
 _KINDS: frozenset[str] = frozenset(get_args(EntryKind))
 ITEM_ERRORS = (OSError, Corrupt, TargetProblem)
 """What makes one item fail, and not the run."""
@@ -60,7 +61,10 @@ class Problem:
 
 def name_of(node: Node) -> bytes:
     """Return the raw name of a node.  Raises Corrupt for one that could lead out of its folder."""
-    return safe_name(unquote_name(node.name))
+    text = node.name
+    if "\\" in text or '"' in text or "/" in text or "\0" in text or text in _NO_NAMES:
+        return safe_name(unquote_name(text))
+    return unquote_name(text)
 
 
 def entry_of(node: Node, name: bytes) -> Entry:

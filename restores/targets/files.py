@@ -84,7 +84,7 @@ class NewFile:
         self._place = place
         self._created = True
         self._name = b""
-        self._fd = -1 if shared or not place.unnamed else self._without_name()
+        self._fd = -1 if shared or not place.unnamed else open_unnamed(place)
         if self._fd < 0:
             self._name = temporary_name()
             self._fd = os.open(self._name, _NAMED, _PRIVATE, dir_fd=place.folder)
@@ -124,11 +124,7 @@ class NewFile:
         """Give it its metadata, then its name.  Attributes that cannot be set are told after it has its name."""
         place = self._place
         name = checked_name(entry.name)
-        lacking: TargetProblem | None = None
-        try:
-            place.metadata.apply(self._fd, entry, place.owner, clean=place.clean)
-        except TargetProblem as problem:
-            lacking = problem
+        lacking = place.metadata.apply(self._fd, entry, place.owner, clean=place.clean)
         if self._name:
             temporary, self._name = self._name, b""
             take_name(place.folder, temporary, name)
@@ -147,11 +143,36 @@ class NewFile:
             drop_name(self._place.folder, self._name)
             self._name = b""
 
-    def _without_name(self) -> int:
+
+def open_unnamed(place: Birthplace) -> int:
+    """Return a descriptor of a new file without a name, or -1 where the file system makes no such files."""
+    try:
+        return os.open(b".", _UNNAMED, _PRIVATE, dir_fd=place.folder)
+    except OSError as error:
+        if error.errno not in _NO_UNNAMED:
+            raise
+        place.unnamed = False
+        return -1
+
+
+def put(place: Birthplace, entry: Entry, data: bytes) -> None:
+    """Make a whole file: what :class:`NewFile` does in steps, in one go for the many small ones."""
+    fd = open_unnamed(place) if place.unnamed else -1
+    if fd < 0:
+        file = NewFile(place)
         try:
-            return os.open(b".", _UNNAMED, _PRIVATE, dir_fd=self._place.folder)
-        except OSError as error:
-            if error.errno not in _NO_UNNAMED:
-                raise
-            self._place.unnamed = False
-            return -1
+            file.write(data, 0)
+            file.finish(entry)
+        finally:
+            file.close()
+        return
+    try:
+        written = os.write(fd, data)
+        while written < len(data):
+            written += os.write(fd, data[written:])
+        lacking = place.metadata.apply(fd, entry, place.owner, clean=place.clean)
+        give_name(place.folder, fd, checked_name(entry.name))
+    finally:
+        os.close(fd)
+    if lacking is not None:
+        raise lacking

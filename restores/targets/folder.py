@@ -14,7 +14,7 @@ from errno import ELOOP, ENOTDIR
 
 from backups.engine import Entry, Found, TargetProblem
 from restores.targets.beneath import FOLDER, Opener
-from restores.targets.files import Birthplace, NewFile, OldContent, owner_of_new
+from restores.targets.files import Birthplace, NewFile, OldContent, owner_of_new, put
 from restores.targets.metadata import Metadata
 from restores.targets.naming import drop_name, give_name, take_name, temporary_name
 from restores.targets.paths import checked_name, components
@@ -53,7 +53,7 @@ class FolderTarget:
         policy: Policy = LIKE_RESTIC,
         quick: bool = True,
     ) -> None:
-        os.makedirs(path, _PRIVATE_FOLDER, exist_ok=True)  # noqa: PTH103 - paths of bytes too
+        os.makedirs(path, _PRIVATE_FOLDER, exist_ok=True)
         self._top = os.open(path, FOLDER & ~os.O_NOFOLLOW)
         self._metadata = Metadata(policy)
         self._unnamed = quick and os.access("/proc/self/fd", os.R_OK)
@@ -127,6 +127,10 @@ class OpenFolder:
         """Begin a file that nobody sees."""
         return NewFile(self._place, size, shared=shared)
 
+    def put(self, entry: Entry, data: bytes) -> None:
+        """Make a whole file that nobody sees before it is whole."""
+        put(self._place, entry, data)
+
     def join(self, token: bytes) -> NewFile:
         """Open a file that another process began."""
         return NewFile.joined(self._place, token)
@@ -142,9 +146,10 @@ class OpenFolder:
                 return True
             if not self._may_change(entry, old.info):
                 return False
-            self._metadata.apply(old.fd, entry, (old.info.st_uid, old.info.st_gid))
+            lacking = self._metadata.apply(old.fd, entry, (old.info.st_uid, old.info.st_gid))
         finally:
             old.close()
+        _raise(lacking)
         return True
 
     def _may_change(self, entry: Entry, info: os.stat_result) -> bool:
@@ -166,21 +171,17 @@ class OpenFolder:
             return False
         temporary = temporary_name()
         self._make(temporary, entry)
-        lacking: TargetProblem | None = None
         try:
             fd = self._held(temporary, entry)
             try:
-                self._metadata.apply_by_path(fd, entry, os.fstat(fd))
-            except TargetProblem as problem:
-                lacking = problem
+                lacking = self._metadata.apply_by_path(fd, entry, os.fstat(fd))
             finally:
                 os.close(fd)
         except BaseException:
             drop_name(self._fd, temporary)
             raise
         take_name(self._fd, temporary, name)
-        if lacking is not None:
-            raise lacking
+        _raise(lacking)
         return True
 
     def _make(self, name: bytes, entry: Entry) -> None:
@@ -243,10 +244,16 @@ class OpenFolder:
     def finish(self, entry: Entry) -> None:
         """Give the folder its metadata."""
         have = self._have
-        self._metadata.apply(self._fd, entry, (have.st_uid, have.st_gid), clean=self.fresh and self._place.clean)
+        clean = self.fresh and self._place.clean
+        _raise(self._metadata.apply(self._fd, entry, (have.st_uid, have.st_gid), clean=clean))
 
     def close(self) -> None:
         """Close the descriptor."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _raise(problem: TargetProblem | None) -> None:
+    if problem is not None:
+        raise problem

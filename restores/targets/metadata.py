@@ -28,35 +28,33 @@ class Metadata:
         self.uid = os.geteuid()
         self._tolerated: tuple[type[OSError], ...] = (PermissionError,) if self.uid else ()
 
-    def apply(self, fd: int, entry: Entry, owner: tuple[int, int], *, clean: bool = False) -> None:
+    def apply(self, fd: int, entry: Entry, owner: tuple[int, int], *, clean: bool = False) -> TargetProblem | None:
         """Give an open file or folder its metadata.
 
-        ``owner`` is whose it is now; ``clean`` says that it can have no extended attribute yet.  Raises OSError;
-        TargetProblem if only attributes could not be set, and everything else was.
+        ``owner`` is whose it is now; ``clean`` says that it can have no extended attribute yet.  Returns what to
+        tell if only attributes could not be set, and everything else was.  Raises OSError.
         """
         wanted = self.policy.owner(entry)
         if wanted != owner:
             with suppress(*self._tolerated):
                 os.fchown(fd, *wanted)
-        failed = self._set_attributes(fd, entry, clean=clean)
+        failed = None if clean and not entry.xattrs else self._set_attributes(fd, entry, clean=clean)
         os.utime(fd, ns=_times(entry))
         os.fchmod(fd, self.policy.mode(entry))
-        if failed is not None:
-            raise TargetProblem(f"restored, but without all its attributes: {failed.strerror}")
+        return _lacking(failed)
 
-    def apply_by_path(self, fd: int, entry: Entry, have: os.stat_result) -> None:
+    def apply_by_path(self, fd: int, entry: Entry, have: os.stat_result) -> TargetProblem | None:
         """The same for an item that only an O_PATH descriptor holds: a link, device or pipe."""
         path = f"/proc/self/fd/{fd}"
         wanted = self.policy.owner(entry)
         if wanted != (have.st_uid, have.st_gid):
             with suppress(*self._tolerated):
                 os.chown(path, *wanted)
-        failed = self._set_attributes(path, entry, clean=True)
+        failed = self._set_attributes(path, entry, clean=True) if entry.xattrs else None
         os.utime(path, ns=_times(entry))
         if not stat.S_ISLNK(have.st_mode):
-            os.chmod(path, self.policy.mode(entry))  # noqa: PTH101
-        if failed is not None:
-            raise TargetProblem(f"restored, but without all its attributes: {failed.strerror}")
+            os.chmod(path, self.policy.mode(entry))
+        return _lacking(failed)
 
     def is_equal(self, fd: int, entry: Entry, have: os.stat_result) -> bool:
         """Tell whether an open item has this metadata already, as far as this process could set it."""
@@ -75,8 +73,6 @@ class Metadata:
 
     def _set_attributes(self, item: int | str, entry: Entry, *, clean: bool) -> OSError | None:
         """Set what is recorded, remove what is not; return the first failure."""
-        if clean and not entry.xattrs:
-            return None
         wanted = dict(self.policy.attributes_of(entry))
         have = {} if clean else dict(self._attributes(item))
         failed: OSError | None = None
@@ -112,6 +108,12 @@ class Metadata:
             if error.errno == ENOTSUP:
                 return []
             raise
+
+
+def _lacking(failed: OSError | None) -> TargetProblem | None:
+    if failed is None:
+        return None
+    return TargetProblem(f"restored, but without all its attributes: {failed.strerror}")
 
 
 def _times(entry: Entry) -> tuple[int, int]:

@@ -32,6 +32,9 @@ class NullFolder:
     def create(self, entry: Entry, size: int | None = None, *, shared: bool = False) -> NullFile:
         return NullFile()
 
+    def put(self, entry: Entry, data: bytes) -> None:
+        """Forget it: the engine compared it with its hash."""
+
     def join(self, token: bytes) -> NullFile:
         return NullFile()
 
