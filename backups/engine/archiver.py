@@ -7,6 +7,7 @@ arrive, the trees above the shared-out folders at the end, and last the snapshot
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import shutil
@@ -22,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from backups.engine.blob import Codec
-from backups.engine.errors import NothingToSave, SourceProblem
+from backups.engine.errors import Canceled, NothingToSave, SourceProblem
 from backups.engine.index import IndexWriter
 from backups.engine.known import Known
 from backups.engine.layout import INDEX, SNAPSHOTS
 from backups.engine.names import quote_name
 from backups.engine.pack import DEFAULT_PACK_SIZE, PackBuilder
 from backups.engine.packer import Carrier, PackWriter, store_bytes
-from backups.engine.pool import Pool, Report, default_workers
+from backups.engine.pool import Handler, Pool, Report, default_workers
 from backups.engine.ports import CancelToken, Entry, Progress, Silent, Source, SourceFolder
 from backups.engine.repository import Repository
 from backups.engine.saver import Counts, OldTree, Saver
@@ -183,6 +184,11 @@ class Backup:
             self._guard()
             self._cancel.check()
             self._finish(tree_id, saver.counts, began)
+        except Canceled:
+            # What is stored stays useful: the next run finds it in the index.
+            carrier.drain()
+            self._index_writer.flush()
+            raise
         finally:
             saver.close()
             carrier.close()
@@ -342,46 +348,20 @@ class Backup:
 
     # ------------------------------------------------------------------ one helper process
 
-    def _helper(self, units: list[_Unit], spool: _Spool | None) -> Callable[[Any, Report], Any]:
+    def _helper(self, units: list[_Unit], spool: _Spool | None) -> Handler:
         cancel = CancelToken()
         signal.signal(signal.SIGTERM, lambda *_: cancel.cancel())
-        outbox: list[Report] = []
-        pending = _Pending(outbox)
-
-        def stored(pack_id: str, header: bytes, size: int) -> None:
-            outbox[0](("stored", pack_id, header, size))
-
-        carrier = Carrier(self._repository, stored, threads=1)
+        outbox = _Outbox()
+        carrier = Carrier(self._repository, outbox.stored, threads=1)
         if self._options.dry_run:
             deliver: Callable[[PackBuilder], None] = _drop
         elif spool is not None:
-            deliver = lambda builder: outbox[0](spool.send(self._repository, builder))  # noqa: E731
+            deliver = functools.partial(_send_spooled, outbox, spool, self._repository)
         else:
             deliver = carrier.take
         packer = self._new_packer(deliver, spread=1)
-        saver = self._new_saver(packer, pending.problem, pending.advance, cancel)
-
-        def handle(task: Any, report: Report) -> Any:
-            outbox[:] = [report]
-            carrier.collect()
-            if task == _FLUSH:
-                saver.close()
-                small = []
-                for builder in packer.unfinished():
-                    if builder.size * 2 > self._options.pack_size:
-                        deliver(builder)
-                    else:
-                        small.append(builder)
-                carrier.drain()
-                carrier.close()
-                pending.flush()
-                return small
-            saver.counts = Counts()
-            nodes = _do_unit(saver, units[task])
-            pending.flush()
-            return nodes, saver.counts
-
-        return handle
+        saver = self._new_saver(packer, outbox.problem, outbox.advance, cancel)
+        return _Helper(units, outbox, carrier, packer, saver, deliver, self._options.pack_size // 2)
 
     def _on_report(self, report: tuple[Any, ...], carrier: Carrier, spool: _Spool | None) -> None:
         match report:
@@ -467,11 +447,11 @@ class Backup:
             self._index_writer.flush()
 
 
-class _Pending:
-    """A helper's progress and problems, sent to the coordinator a few times a second."""
+class _Outbox:
+    """A helper's messages to the coordinator; progress only a few times a second."""
 
-    def __init__(self, outbox: list[Report]) -> None:
-        self._outbox = outbox
+    def __init__(self) -> None:
+        self.report: Report = lambda _: None
         self._files = self._bytes = self._quiet = 0
         self._item = b""
         self._sent = 0.0
@@ -486,11 +466,57 @@ class _Pending:
 
     def flush(self) -> None:
         self._sent = time.monotonic()
-        self._outbox[0](("progress", self._files, self._bytes, self._item))
+        self.report(("progress", self._files, self._bytes, self._item))
         self._files = self._bytes = 0
 
     def problem(self, path: bytes, error: Exception) -> None:
-        self._outbox[0](("problem", *describe(path, error)))
+        self.report(("problem", *describe(path, error)))
+
+    def stored(self, pack_id: str, header: bytes, size: int) -> None:
+        self.report(("stored", pack_id, header, size))
+
+
+@dataclass(slots=True)
+class _Helper:
+    """What a helper process does with its tasks: a unit by its number, or the last one, to give away what is left."""
+
+    units: list[_Unit]
+    outbox: _Outbox
+    carrier: Carrier
+    packer: PackWriter
+    saver: Saver
+    deliver: Callable[[PackBuilder], None]
+    worth_storing: int
+
+    def __call__(self, task: int, report: Report) -> Any:
+        self.outbox.report = report
+        self.carrier.collect()
+        if task == _FLUSH:
+            return self._give_away()
+        self.saver.counts = Counts()
+        nodes = _do_unit(self.saver, self.units[task])
+        self.outbox.flush()
+        return nodes, self.saver.counts
+
+    def _give_away(self) -> list[PackBuilder]:
+        """Store what fills half a pack, and return what the coordinator should join with others."""
+        self.saver.close()
+        left = self.packer.unfinished()
+        for builder in left:
+            if builder.size > self.worth_storing:
+                self.deliver(builder)
+        self.carrier.drain()
+        self.outbox.flush()
+        return [builder for builder in left if builder.size <= self.worth_storing]
+
+    def close(self) -> None:
+        """Finish the put that is under way, so that no temporary file stays behind."""
+        self.saver.close()
+        self.carrier.close()
+
+
+def _send_spooled(outbox: _Outbox, spool: _Spool, repository: Repository, builder: PackBuilder) -> None:
+    outbox.report(spool.send(repository, builder))
 
 
 class _Spool:

@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from destinations.storage.errors import StoreError
 Report = Callable[[Any], None]
 Handler = Callable[[Any, Report], Any]
 _PR_SET_PDEATHSIG = 1
+_GRACE_SECONDS = 10.0
+"""How long a child that is told to stop may finish what it is storing."""
 _AHEAD = 2
 """Tasks a child holds: the one it does, and the next, so that it never waits for the parent."""
 
@@ -45,7 +48,7 @@ class _Child:
 class Pool:
     """Runs ``handler(task, report)`` for every submitted task and yields (task, result) as they come.
 
-    ``make_handler`` is called once in each process.  What a handler gives to ``report`` reaches
+    ``make_handler`` is called once in each process; a handler that has a ``close`` is closed when it ends.  What a handler gives to ``report`` reaches
     ``on_report`` in the parent.  ``tick`` is called in the parent about five times a second; what it raises
     stops everything.  An exception of a handler is raised in the parent.  Use as a context manager.
     """
@@ -71,11 +74,12 @@ class Pool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for child in self._children:
-            child.pipe.close()
             if kind is not None:
-                _kill(child.pid)
+                _signal(child.pid, signal.SIGTERM)
+            child.pipe.close()
+        deadline = time.monotonic() + _GRACE_SECONDS
         for child in self._children:
-            _reap(child.pid)
+            _reap(child.pid, deadline if kind is not None else None)
         self._children.clear()
 
     def submit(self, task: Any) -> None:
@@ -168,6 +172,7 @@ def default_workers() -> int:
 def _serve(pipe: Connection, make_handler: Callable[[], Handler]) -> NoReturn:
     """The life of a child; never returns, and runs nothing of the parent's clean-up."""
     code = 1
+    close: Callable[[], None] = _nothing
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -175,6 +180,7 @@ def _serve(pipe: Connection, make_handler: Callable[[], Handler]) -> NoReturn:
         gc.freeze()
         gc.disable()
         handler = make_handler()
+        close = getattr(handler, "close", _nothing)
 
         def report(value: Any) -> None:
             pipe.send(("report", None, value))
@@ -195,8 +201,15 @@ def _serve(pipe: Connection, make_handler: Callable[[], Handler]) -> NoReturn:
     except BaseException:  # noqa: BLE001 - a child must not unwind into its parent's frames
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            close()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+
+def _nothing() -> None:
+    """For handlers that have nothing to close."""
 
 
 def _portable(error: Exception) -> Exception:
@@ -207,15 +220,24 @@ def _portable(error: Exception) -> Exception:
     return EngineError(f"internal error in a helper process: {text}")
 
 
-def _kill(pid: int) -> None:
+def _signal(pid: int, number: signal.Signals) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return
 
 
-def _reap(pid: int) -> None:
+def _reap(pid: int, deadline: float | None) -> None:
+    """Wait for a child to end; after the deadline it is killed."""
     try:
+        while deadline is not None and os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                _signal(pid, signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        else:
+            if deadline is not None:
+                return
         os.waitpid(pid, 0)
     except ChildProcessError:
         return
