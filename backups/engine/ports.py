@@ -198,6 +198,9 @@ class Target(Protocol):
 class Archive(Protocol):
     """An archive being written from its first byte to its last."""
 
+    holds_links: bool
+    """Whether an item can be another name of an earlier one; if not, its content is given again."""
+
     def add(
         self, path: bytes, entry: Entry, *, size: int = 0, data: Iterable[bytes] = (), same_as: bytes = b""
     ) -> None:
