@@ -8,7 +8,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Iterable
-from typing import Literal, Protocol
+from typing import IO, Literal, Protocol, cast
 
 from backups.engine import Archive, Entry, TargetProblem
 from restores.targets.paths import components, portable_path
@@ -76,12 +76,14 @@ class TarArchive:
 def _tar_info(path: bytes, entry: Entry, size: int) -> tarfile.TarInfo:
     components(path)
     info = tarfile.TarInfo(_text(path) + ("/" if entry.kind == "dir" else ""))
+    headers: dict[str, str] = {}
+    info.pax_headers = headers
     info.type = _TAR_KINDS[entry.kind]
     info.mode = entry.mode & 0o7777
     info.uid, info.gid = entry.uid, entry.gid
     info.mtime, fraction = divmod(entry.mtime, _NANOSECONDS)
     if fraction or info.mtime < 0:
-        info.pax_headers["mtime"] = _seconds(entry.mtime)
+        headers["mtime"] = _seconds(entry.mtime)
     if entry.kind == "file":
         info.size = size
     elif entry.kind == "symlink":
@@ -90,7 +92,7 @@ def _tar_info(path: bytes, entry: Entry, size: int) -> tarfile.TarInfo:
         info.devmajor, info.devminor = _numbers(entry.rdev)
     for name, value in entry.xattrs:
         if value is not None:
-            info.pax_headers[f"SCHILY.xattr.{_text(name)}"] = _text(value)
+            headers[f"SCHILY.xattr.{_text(name)}"] = _text(value)
     return info
 
 
@@ -121,7 +123,9 @@ class ZipArchive:
     holds_links = False
 
     def __init__(self, out: Output) -> None:
-        self._zip = zipfile.ZipFile(_Writes(out), "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=6)
+        self._zip = zipfile.ZipFile(
+            cast(IO[bytes], _Writes(out)), "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=6
+        )
         self._taken: set[str] = set()
 
     def add(
@@ -150,15 +154,14 @@ class ZipArchive:
         self._zip.close()
 
     def _name(self, path: bytes, folder: bool) -> str:
-        """Return a name nothing in the archive has yet, upper and lower case being the same to some systems."""
+        """Return a name that no other file of the archive has; different names may have become the same."""
         name = wanted = portable_path(path)
         number = 1
-        while name.casefold() in self._taken:
+        while not folder and name in self._taken:
             number += 1
             stem, dot, ending = wanted.rpartition(".")
-            plain = "/" in ending or not stem
-            name = f"{wanted}~{number}" if plain else f"{stem}~{number}{dot}{ending}"
-        self._taken.add(name.casefold())
+            name = f"{wanted}~{number}" if "/" in ending or not stem else f"{stem}~{number}{dot}{ending}"
+        self._taken.add(name)
         return name + "/" if folder else name
 
 
@@ -176,7 +179,7 @@ def _zip_time(instant: int) -> tuple[int, int, int, int, int, int]:
 
 
 class _Writes:
-    """An output as the libraries want it: ``write`` says how much was written, ``flush`` is there, nothing closes it."""
+    """An output as the libraries want it: ``write`` says how much was written, and nothing closes it."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
