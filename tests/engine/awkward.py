@@ -240,7 +240,7 @@ class Described(NamedTuple):
     target: bytes
     digest: str
     first: bytes
-    """The first of the names that share one inode."""
+    """The first of a file's names; the format ties no others together."""
     xattrs: tuple[tuple[str, bytes], ...]
 
 
@@ -274,7 +274,7 @@ def _describe(path: bytes, name: bytes, found: dict[bytes, Described], firsts: d
         info.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0,
         os.readlink(path) if kind == stat.S_IFLNK else b"",
         digest,
-        firsts.setdefault((info.st_dev, info.st_ino), name) if kind != stat.S_IFDIR else name,
+        firsts.setdefault((info.st_dev, info.st_ino), name) if kind == stat.S_IFREG else name,
         xattrs,
     )
     if kind == stat.S_IFDIR:

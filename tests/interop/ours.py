@@ -1,0 +1,117 @@
+"""Our engine as people run it: the command line, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import backups
+from backups.engine.keys import KdfParams, key_id, wrap
+from backups.engine.layout import KEYS, object_key
+from backups.engine.repository import Repository, now_text
+from destinations.storage.local import LocalStore
+from tests.peers import PASSWORD
+
+ROOT = Path(backups.__file__).parents[1]
+QUICK = KdfParams(n=1024)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Runs verbs on one repository."""
+
+    repo: Path
+    password_file: Path
+    cache: Path
+
+    def environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The variables a call runs with."""
+        return {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+
+    def command(self, *args: str | Path) -> list[str]:
+        """The whole command line of a verb."""
+        fixed = ["-r", str(self.repo), "-p", str(self.password_file), "--cache-dir", str(self.cache)]
+        return [sys.executable, "-m", "backups.engine", *fixed, *map(str, args)]
+
+    def run(
+        self,
+        *args: str | Path,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        stdin: bytes | None = None,
+        cwd: Path | None = None,
+        timeout: float = 240,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one verb; with check, a failure fails the test and shows what was said."""
+        done = subprocess.run(
+            self.command(*args),
+            env=self.environment(env),
+            input=stdin,
+            cwd=cwd,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        text = subprocess.CompletedProcess(
+            done.args,
+            done.returncode,
+            done.stdout.decode("utf-8", "surrogateescape"),
+            done.stderr.decode("utf-8", "surrogateescape"),
+        )
+        if check and done.returncode:
+            pytest.fail(f"ours {' '.join(map(str, args))}: exit {done.returncode}\n{text.stdout}{text.stderr}"[-4000:])
+        return text
+
+    def summary(self, *args: str | Path, **options: Any) -> dict[str, Any]:
+        """Run with --json: the last object printed."""
+        lines = self.run("--json", *args, **options).stdout.splitlines()
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
+
+    def start(self, *args: str | Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start a verb and leave it running; input and output are pipes."""
+        return subprocess.Popen(
+            self.command(*args),
+            env=self.environment(),
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def open(self) -> Repository:
+        """The repository in this process, its index loaded."""
+        repository = Repository.open(LocalStore(self.repo), PASSWORD)
+        repository.load_index()
+        return repository
+
+
+def give_quick_key(repo: Path) -> None:
+    """Replace the key of a repository by one of the same password that costs little to open."""
+    store = LocalStore(repo)
+    repository = Repository.open(store, PASSWORD)
+    raw = wrap(repository.key, PASSWORD, QUICK, created=now_text())
+    store.put(object_key(KEYS, key_id(raw)), raw)
+    store.delete(object_key(KEYS, repository.key_id))
+
+
+def on_repository(repo: Path, workspace: Path) -> Ours:
+    """Our engine for a repository that exists, made by whomever with the usual password."""
+    file = workspace / "password"
+    file.write_text(PASSWORD + "\n")
+    return Ours(repo, file, workspace / "our-cache")
+
+
+def new_repository(workspace: Path, version: int = 2) -> Ours:
+    """A new repository of ours with a key that costs little to open."""
+    repo = workspace / "repository"
+    Repository.create(LocalStore(repo), PASSWORD, version=version, params=QUICK).close()
+    return on_repository(repo, workspace)
