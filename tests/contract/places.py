@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from destinations.storage.base import ObjectStore
-from destinations.storage.config import FtpConfig, Secret
+from destinations.storage.config import FtpConfig, Secret, SftpConfig
 from destinations.storage.ftp import FtpStore
 from destinations.storage.local import LocalStore
 from destinations.storage.memory import MemoryStore
 from destinations.storage.names import is_temporary
+from destinations.storage.sftp import SftpStore
 from destinations.storage.wrappers import (
     BandwidthStore,
     LimitedStore,
@@ -40,6 +41,8 @@ class Place:
     """The names of unfinished puts, as the storage itself sees them."""
     many: int = 1100
     """How many objects a long listing has."""
+    replaces_at_once: bool = True
+    """Whether the server renames over a file as one step; rclone's own removes the old one first."""
 
 
 def _temporary_files(folder: Path) -> list[str]:
@@ -123,6 +126,39 @@ def _ftp(server: str, **settings: Any) -> Callable[[Path], Place]:
     return make
 
 
+def sftp_config(server: str, folder: Path, **settings: Any) -> SftpConfig:
+    """Settings for a lent SSH server; every test folder has a folder of its own there."""
+    told = lend(server)
+    log_in: dict[str, Any] = {name: Secret(told[name]) for name in ("password", "private_key") if name in told}
+    base = f"{told['home']}/" if server == "openssh" else ""
+    values: dict[str, Any] = {
+        "host_keys": (told["fingerprint"],),
+        "path": f"{base}{_own(folder)}",
+        **log_in,
+        **settings,
+    }
+    return SftpConfig(host=told["host"], port=told["port"], user=told["user"], **values)
+
+
+def _sftp(server: str, replaces_at_once: bool = True, **settings: Any) -> Callable[[Path], Place]:
+    def make(folder: Path) -> Place:
+        config = sftp_config(server, folder, **settings)
+        home = Path(lend(server)["home"]) / _own(folder)
+        return Place(
+            lambda: SftpStore(config),
+            unfinished=lambda: _temporary_files(home),
+            many=300,
+            replaces_at_once=replaces_at_once,
+        )
+
+    return make
+
+
+def _stack_on_sftp(folder: Path) -> Place:
+    config = sftp_config("openssh", folder)
+    return Place(lambda: wrapped(SftpStore(config)), many=100)
+
+
 def _stack_on_ftp(folder: Path) -> Place:
     config = ftp_config("pure-ftpd", folder)
     return Place(lambda: wrapped(FtpStore(config)), many=100)
@@ -143,4 +179,7 @@ PLACES: dict[str, Callable[[Path], Place]] = {
     "vsftpd-no-mlsd": _ftp("vsftpd-plain"),
     "odd-ftp": _ftp("odd-ftp"),
     "pure-ftpd-stack": _stack_on_ftp,
+    "openssh": _sftp("openssh"),
+    "rclone-sftp": _sftp("rclone-sftp", replaces_at_once=False),
+    "openssh-stack": _stack_on_sftp,
 }

@@ -20,7 +20,7 @@ class RcloneS3(Server):
         process = self.run(
             "rclone",
             *(server, "serve", "s3", home, "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS},{SECRET}"),
-            *("--vfs-cache-mode", "off", "--dir-cache-time", "0s", "--config", "/dev/null"),
+            *("--vfs-cache-mode", "off", "--config", "/dev/null"),
         )
         wait_for(lambda: listens(port), process, self.log("rclone"))
         return {

@@ -69,8 +69,6 @@ class RcloneSftp(Server):
                 self.folder / "host",
                 "--vfs-cache-mode",
                 "off",
-                "--dir-cache-time",
-                "0s",
                 "--config",
                 "/dev/null",
             ),
