@@ -64,6 +64,10 @@ def decompress(frame: Buffer, size: int | None, limit: int = MAX_BLOB) -> bytes:
     total = 0
     rest: Buffer = frame
     try:
+        decoder = ZstdDecompressor()
+        part = decoder.decompress(frame, bound + 1)
+        if decoder.eof and len(part) == size and not decoder.unused_data:
+            return part
         while True:
             decoder = ZstdDecompressor()
             part = decoder.decompress(rest, bound - total + 1)

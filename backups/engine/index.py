@@ -185,6 +185,18 @@ class Table:
             return True
         return self.find(kind, blob_id) >= 0
 
+    def holds(self, kind: int, blob_id: bytes, place: tuple[int, int, int, int]) -> bool:
+        """Tell whether there is a record of this blob at just this place."""
+        pack, offset, length, plain_size = place
+        record = blob_id + _TAIL.pack(pack | _TREE if kind else pack, offset, length, plain_size)
+        bucket = int.from_bytes(blob_id[:4], "big") >> self._bits
+        position, end = self._fan[bucket] * RECORD, self._fan[bucket + 1] * RECORD
+        while (position := self._find(record, position, end)) >= 0:
+            if position % RECORD == 0:
+                return True
+            position += 1
+        return False
+
     def same(self, number: int) -> Iterator[int]:
         """Yield the numbers of all records of the blob whose first record is ``number``."""
         key = self._records[number * RECORD : number * RECORD + 33]
