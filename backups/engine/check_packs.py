@@ -77,11 +77,12 @@ class PackReader:
         except Corrupt as error:
             findings.append(Finding("pack-header", "pack", name, f"the header of {error}"))
             return self._indexed(task.pack)
-        find_all = self._repository.index.find_all
+        holds = self._repository.index.table.holds
+        pack = task.pack
         unknown = 0
-        for entry in entries:
-            wanted = (task.pack, *entry[2:])
-            unknown += not any(place == wanted for place in find_all(entry.kind, entry.id))
+        for kind, blob_id, offset, length, plain_size in entries:
+            if not holds(kind, blob_id, (pack, offset, length, plain_size)):
+                unknown += 1
         if unknown or len(entries) != task.blobs:
             text = f"the header of pack {name} and the index do not agree: {unknown} blobs differ, "
             text += f"{len(entries)} are in the header and {task.blobs} in the index"
@@ -100,6 +101,7 @@ class PackReader:
         """Read the whole file once; open every blob on the way."""
         digest = sha256()
         position = 0
+        key = self._repository.key
         for group in _groups(entries):
             start, end = group[0].offset, group[-1].offset + group[-1].length
             self._hash(name, position, start, digest)
@@ -107,7 +109,11 @@ class PackReader:
             digest.update(data[max(0, position - start) :])
             position = max(position, end)
             for entry in group:
-                self._open(name, entry, data[entry.offset - start : entry.offset - start + entry.length], findings)
+                _, blob_id, offset, length, plain_size = entry
+                try:
+                    open_blob(key, data[offset - start : offset - start + length], plain_size, blob_id)
+                except Corrupt as error:
+                    _note(name, entry, error, findings)
         self._hash(name, position, task.size, digest)
         if digest.hexdigest() != name:
             findings.append(Finding("pack-content", "pack", name, f"pack {name} has other content than its name says"))
@@ -117,16 +123,12 @@ class PackReader:
         for at in range(start, end, _STEP):
             digest.update(self._repository.read_pack(name, at, min(_STEP, end - at)))
 
-    def _open(self, name: str, entry: Entry, sealed: memoryview, findings: list[Finding]) -> None:
-        try:
-            if entry.plain_size > MAX_BLOB:
-                raise Corrupt(f"blob {entry.id.hex()} is beyond the limit")
-            open_blob(self._repository.key, sealed, entry.plain_size, entry.id)
-        except Corrupt as error:
-            if len(findings) < _KEPT:
-                kind = "tree" if entry.kind == BlobType.TREE else "data"
-                text = f"pack {name}, {kind} at byte {entry.offset}: {error}"
-                findings.append(Finding("blob-damaged", "blob", entry.id.hex(), text))
+
+def _note(name: str, entry: Entry, error: Corrupt, findings: list[Finding]) -> None:
+    if len(findings) < _KEPT:
+        kind = "tree" if entry.kind == BlobType.TREE else "data"
+        text = f"pack {name}, {kind} at byte {entry.offset}: {error}"
+        findings.append(Finding("blob-damaged", "blob", entry.id.hex(), text))
 
 
 def _groups(entries: list[Entry]) -> Iterator[list[Entry]]:
