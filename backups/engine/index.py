@@ -11,9 +11,12 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import sys
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, compress
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +35,8 @@ _UNIFORM = struct.Struct("<BII32s")
 _RECORDS = struct.Struct("48s")
 _WHOLE = struct.Struct(">32sIIII")
 _PREFIXES = struct.Struct(">I44x")
+_STRIDE, _TAG_WORD = RECORD // 4, 8
+"""Of the native words that a record is: how many, and which one holds the pack's number."""
 _MAGIC = b"HFINDEX2"
 _FULL_INDEX = 50_000
 """Blobs after which an index object is saved."""
@@ -145,21 +150,27 @@ class Table:
 
         Takes 48 bytes a record above what ``parts`` holds while it is read; give an iterator that lets go of them.
         """
+        return cls.merged(b"", parts, packs)
+
+    @classmethod
+    def merged(cls, kept: bytes | bytearray, parts: Iterable[bytes], packs: list[bytes]) -> Table:
+        """Make a table of ``kept``, records that are sorted already, and of those in ``parts``; see :meth:`build`."""
         shelves = [bytearray() for _ in range(256)]
         for part in parts:
             for (record,) in _RECORDS.iter_unpack(part):
                 shelves[record[0]] += record
-        count = sum(map(len, shelves)) // RECORD
-        bits = cls.fan_bits(count)
-        shift = 32 - bits
-        sizes = array("I", bytes(4 * ((1 << bits) + 1)))
+        count = (len(kept) + sum(map(len, shelves))) // RECORD
         records = mmap.mmap(-1, max(1, count * RECORD))
+        end = 0
         for number, shelf in enumerate(shelves):
-            for record in sorted(record for (record,) in _RECORDS.iter_unpack(shelf)):
-                records.write(record)
-                sizes[(int.from_bytes(record[:4], "big") >> shift) + 1] += 1
-            shelves[number] = bytearray()
-        return cls(records, count, memoryview(array("I", accumulate(sizes))), packs)
+            start, end = end, _shelf_end(kept, number, end)
+            if shelf:
+                shelf += kept[start:end]
+                records.write(b"".join(sorted(record for (record,) in _RECORDS.iter_unpack(shelf))))
+                shelves[number] = bytearray()
+            else:
+                records.write(kept[start:end])
+        return cls(records, count, _fan_of(records, count), packs)
 
     def find(self, kind: int, blob_id: bytes) -> int:
         """Return the number of the first record of this blob, or -1."""
@@ -273,6 +284,54 @@ class Table:
         return cls(mapped, head["count"], fan, packs, is_mapped=True), set(head["ids"])
 
 
+def _of_packs(table: Table, packs: Iterable[int]) -> bytearray:
+    """Return the records of these packs, in their order."""
+    # Fields are big-endian; read as native words, only the numbers looked for have to be turned round.
+    tags = {int.from_bytes((number | bit).to_bytes(4, "big"), sys.byteorder) for number in packs for bit in (0, _TREE)}
+    found = bytearray()
+    step = RECORD * 65536
+    for start in range(0, table.count * RECORD, step):
+        part = table.records()[start : min(start + step, table.count * RECORD)]
+        words = memoryview(part).cast("I")[_TAG_WORD::_STRIDE].tolist()
+        found += b"".join(map(itemgetter(0), compress(_RECORDS.iter_unpack(part), map(tags.__contains__, words))))
+    return found
+
+
+def _renumbered(records: bytearray, numbers: Mapping[int, int]) -> bytes:
+    """Return records with other numbers for their packs."""
+    pack = _WHOLE.pack
+    return b"".join(
+        pack(blob_id, numbers[tag & ~_TREE] | tag & _TREE, *rest) for blob_id, tag, *rest in _WHOLE.iter_unpack(records)
+    )
+
+
+def _shelf_end(records: bytes | bytearray, first: int, low: int) -> int:
+    """Return where the sorted records whose ids begin with this byte end; ``low`` is where they begin."""
+    low, high = low // RECORD, len(records) // RECORD
+    while low < high:
+        middle = (low + high) // 2
+        if records[middle * RECORD] <= first:
+            low = middle + 1
+        else:
+            high = middle
+    return low * RECORD
+
+
+def _fan_of(records: mmap.mmap, count: int) -> memoryview:
+    """Return, for each value of the first bits of an id, the number of the first record that has it."""
+    bits = Table.fan_bits(count)
+    sizes = array("I", bytes(4 * ((1 << bits) + 1)))
+    shorten = (32 - bits).__rrshift__
+    with memoryview(records) as view, view[: count * RECORD] as used, used.cast("I") as words:
+        for start in range(0, len(words), _STRIDE * 65536):
+            prefixes = array("I", words[start : start + _STRIDE * 65536 : _STRIDE].tolist())
+            if sys.byteorder == "little":
+                prefixes.byteswap()
+            for bucket, number in Counter(map(shorten, prefixes)).items():
+                sizes[bucket + 1] += number
+    return memoryview(array("I", accumulate(sizes)))
+
+
 def _never(_kind: int, _blob_id: bytes) -> bool:
     return False
 
@@ -374,22 +433,34 @@ class Index:
             self._rebuild()
         return self.table
 
-    def without(self, packs: Collection[int]) -> Index:
-        """Return an index that never knew the packs of these numbers; the others move up, in their order."""
+    def without(self, packs: Collection[int], fresh: Sequence[tuple[bytes, bytes]] = ()) -> Index:
+        """Return an index without the packs of these numbers, and with ``fresh`` ones (id, plain header).
+
+        New packs take the numbers that become free, then the last packs do; the others keep theirs.
+        """
         table = self.compact()
-        gone = frozenset(packs)
-        names: list[bytes] = []
+        names, parts = list(self.packs), []
+        gone = set(packs)
+        free = sorted(gone, reverse=True)
+        for name, header in fresh:
+            number = free.pop() if free else len(names)
+            names[number : number + 1] = [name]
+            parts.append(_records_of(number, header))
         moved: dict[int, int] = {}
-        for number, name in enumerate(self.packs):
-            if number not in gone:
-                moved[number], moved[number | _TREE] = len(names), len(names) | _TREE
-                names.append(name)
-        kept = bytearray()
-        pack = _WHOLE.pack
-        for blob_id, tag, offset, length, plain_size in _WHOLE.iter_unpack(table.records()[: table.count * RECORD]):
-            if tag in moved:
-                kept += pack(blob_id, moved[tag], offset, length, plain_size)
-        return Index(Table.build([bytes(kept)], names), rebuild_at=self._rebuild_at)
+        unused = set(free)
+        while unused:
+            last = len(names) - 1
+            name = names.pop()
+            if last in unused:
+                unused.remove(last)
+            else:
+                moved[last] = free.pop()
+                names[moved[last]] = name
+                unused.remove(moved[last])
+        if moved:
+            parts.append(_renumbered(_of_packs(table, moved), moved))
+        kept = _of_packs(table, set(range(len(self.packs))) - gone - moved.keys())
+        return Index(Table.merged(kept, parts, names), rebuild_at=self._rebuild_at)
 
     def has(self, kind: int, blob_id: bytes) -> bool:
         """Tell whether a blob is known and its pack not known to be missing."""

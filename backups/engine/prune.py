@@ -59,11 +59,8 @@ def execute(repository: Repository, plan: PrunePlan, options: PruneOptions, watc
         copies.keep()
         raise
     report.packs_written = len(copies.all)
-    index = repository.index.without(leaving)
-    for name, header in copies.all:
-        index.add(bytes.fromhex(name), header)
-    index.compact()
-    repository.use_index(index, present)
+    fresh = [(bytes.fromhex(name), header) for name, header in copies.all]
+    repository.use_index(repository.index.without(leaving, fresh), present)
     there = {packs[number].hex() for number in (*plan.repack, *plan.remove)}
     report.left_behind += len(sweep(repository, DATA, there, watch, "removing packs"))
 
