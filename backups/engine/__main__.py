@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from backups.engine.cli.main import main
 from backups.engine.cli.session import Wiring
+from backups.engine.errors import SourceProblem
 from backups.engine.ports import Source
 from backups.sources import FolderOptions, FolderSource, StreamFile
 from backups.sources.composed import ComposedSource, VirtualFolder
@@ -18,11 +19,29 @@ def _folder_source(paths: list[bytes], **options: Any) -> Source:
     return FolderSource(paths, FolderOptions(**options))
 
 
+class _Input:
+    """Standard input, which must not be empty: a failed command before the pipe would look like an empty file."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._empty = True
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._empty = self._empty and not data
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+        if self._empty:
+            raise SourceProblem("nothing came from standard input")
+
+
 def _stream_source(name: bytes, stream: BinaryIO, *, mtime: int) -> Source:
     parts = [part for part in name.split(b"/") if part not in (b"", b".", b"..")] or [b"stdin"]
 
     def members(_problem: object) -> list[Any]:
-        member: Any = StreamFile(parts[-1], lambda: stream, mtime=mtime)
+        member: Any = StreamFile(parts[-1], lambda: _Input(stream), mtime=mtime)
         for part in reversed(parts[:-1]):
             member = VirtualFolder.plain(part, [member], mtime=mtime)
         return [member]

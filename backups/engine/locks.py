@@ -247,21 +247,23 @@ def held(
     ``wait`` is how many seconds to try again while somebody else's lock excludes ours; Locked after that.
     SIGHUP is ignored meanwhile: stock programs probe a holder with a real one.
     """
-    lock = _acquire(repository, exclusive, wait, times)
     previous = None
     if threading.current_thread() is threading.main_thread():
         previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        lock.keep_fresh()
-        yield lock
+        lock = _acquire(repository, exclusive, wait, times)
+        try:
+            lock.keep_fresh()
+            yield lock
+        finally:
+            try:
+                lock.release()
+            except StoreError:
+                # The lock stays behind and goes stale; the work itself is done and must not be reported as failed.
+                pass
     finally:
         if previous is not None:
             signal.signal(signal.SIGHUP, previous)
-        try:
-            lock.release()
-        except StoreError:
-            # The lock stays behind and goes stale; the work itself is done and must not be reported as failed.
-            pass
 
 
 def _acquire(repository: LockStore, exclusive: bool, wait: float, times: LockTimes) -> Lock:

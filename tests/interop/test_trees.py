@@ -154,3 +154,13 @@ def test_paths_of_the_snapshot_are_the_same(tmp_path: Path, current: list[Restic
         mine, theirs = current[-1].json(ours.repo, "snapshots")[-2:]
         assert mine["paths"] == theirs["paths"]
         assert (mine["hostname"], mine["username"]) == (theirs["hostname"], theirs["username"])
+
+
+def test_an_empty_stream_is_no_success_for_either(tmp_path: Path, current: list[Restic]) -> None:
+    ours = new_repository(tmp_path)
+    assert current[-1].run(ours.repo, "backup", "--stdin", stdin=b"", check=False).returncode
+    before = len(ours.open().snapshots())
+    refused = ours.run("backup", "--stdin", stdin=b"", check=False)
+    assert refused.returncode
+    assert "standard input" in refused.stderr
+    assert len(ours.open().snapshots()) == before
