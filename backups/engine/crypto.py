@@ -5,16 +5,17 @@ Nothing else in the engine knows the cipher.  Source: repository format, "crypto
 
 from __future__ import annotations
 
-import hmac
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from hmac import compare_digest
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from backups.engine.errors import Corrupt, KeyRejected
+from backups.engine.mac import SHORT, tagger
 
 Buffer = bytes | bytearray | memoryview
 
@@ -54,14 +55,15 @@ class Key:
         """Split 64 bytes into encrypt, k and r, in this order."""
         return cls(raw[:32], raw[32:48], raw[48:64])
 
-    def _contexts(self) -> tuple[Any, Any]:
+    def _contexts(self) -> tuple[Any, Any, Callable[[bytes, bytes], bytes]]:
+        """Return this thread's stream cipher, block cipher and short-message authenticator."""
         try:
             return self._local.contexts  # type: ignore[no-any-return]
         except AttributeError:
             stream = Cipher(algorithms.AES(self.encrypt), modes.CTR(bytes(16))).encryptor()
             block = Cipher(algorithms.AES(self.mac_k), modes.ECB()).encryptor()  # noqa: S305 - one block, as specified
-            self._local.contexts = (stream, block)
-            return stream, block
+            self._local.contexts = (stream, block, tagger(self._local))
+            return self._local.contexts  # type: ignore[no-any-return]
 
     TAG = NONCE_SIZE + TAG_SIZE
     """Bytes of a :meth:`tag`."""
@@ -74,7 +76,7 @@ class Key:
     def tag_fits(self, parts: Sequence[Buffer], tag: Buffer) -> bool:
         """Tell whether ``tag`` was made by this key over exactly these bytes."""
         nonce, mac = bytes(tag[:NONCE_SIZE]), bytes(tag[NONCE_SIZE:])
-        return hmac.compare_digest(self._mac(nonce, parts), mac)
+        return compare_digest(self._mac(nonce, parts), mac)
 
     def _mac(self, nonce: bytes, parts: Sequence[Buffer]) -> bytes:
         mac = Poly1305(self.mac_r + self._contexts()[1].update(nonce))
@@ -84,11 +86,12 @@ class Key:
 
     def seal(self, plain: Buffer) -> bytes:
         """Return the envelope of ``plain`` under a fresh random nonce."""
-        stream, block = self._contexts()
+        stream, block, short = self._contexts()
         nonce = os.urandom(NONCE_SIZE)
         stream.reset_nonce(nonce)
-        body = stream.update(plain)
-        tag = Poly1305.generate_tag(self.mac_r + block.update(nonce), body)
+        body: bytes = stream.update(plain)
+        one_time = self.mac_r + block.update(nonce)
+        tag = short(one_time, body) if len(body) <= SHORT else Poly1305.generate_tag(one_time, body)
         return b"".join((nonce, body, tag))
 
     def open(self, sealed: Buffer) -> bytes:
@@ -96,12 +99,17 @@ class Key:
         size = len(sealed)
         if size < OVERHEAD:
             raise Corrupt("shorter than an envelope")
-        stream, block = self._contexts()
-        view = memoryview(sealed)
-        nonce = bytes(view[:NONCE_SIZE])
-        body = view[NONCE_SIZE : size - TAG_SIZE]
-        tag = Poly1305.generate_tag(self.mac_r + block.update(nonce), body)
-        if not hmac.compare_digest(tag, view[size - TAG_SIZE :]):
+        stream, block, short = self._contexts()
+        nonce = bytes(sealed[:NONCE_SIZE])
+        one_time = self.mac_r + block.update(nonce)
+        body: Buffer
+        if size <= SHORT:
+            body = copy = bytes(sealed[NONCE_SIZE:-TAG_SIZE])
+            tag = short(one_time, copy)
+        else:
+            body = memoryview(sealed)[NONCE_SIZE : size - TAG_SIZE]
+            tag = Poly1305.generate_tag(one_time, body)
+        if not compare_digest(tag, sealed[size - TAG_SIZE :]):
             raise Corrupt("does not authenticate")
         stream.reset_nonce(nonce)
         return stream.update(body)  # type: ignore[no-any-return]

@@ -73,6 +73,13 @@ class SourceFolder(Protocol):
     def open(self, entry: Entry) -> SourceFile:
         """Open a file that was listed; its entry has the extended attributes.  Raises OSError, SourceProblem."""
 
+    def slurp(self, entry: Entry, limit: int) -> tuple[Entry, bytes] | None:
+        """Read a small file in one go: its entry as :meth:`open` would give it, and its content.
+
+        None if it is larger than ``limit`` bytes, is being written to, or cannot be read this way; then
+        :meth:`open` it.  Raises OSError, SourceProblem.
+        """
+
     def enter(self, entry: Entry) -> SourceFolder:
         """Open a folder that was listed; its entry has the extended attributes.  Raises OSError, SourceProblem."""
 

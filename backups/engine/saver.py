@@ -319,6 +319,15 @@ class Saver:
         kept = self.kept(entry, old) if old is not None else None
         if kept is not None:
             return self.encode_kept(kept)
+        if 0 < entry.size < MIN_SIZE:
+            try:
+                small = folder.slurp(entry, MIN_SIZE)
+            except (OSError, SourceProblem) as error:
+                self._problem(path, error)
+                return None
+            if small is not None:
+                entry, data = small
+                return self._file_done(entry, path, old, [self._save_small(data)], len(data))
         try:
             file = folder.open(entry)
         except (OSError, SourceProblem) as error:
@@ -335,15 +344,19 @@ class Saver:
             return None
         if changed:
             self._problem(path, SourceProblem("changed while it was read; what is stored may mix two states"))
-        if old is not None and old.type == "file":
-            self.counts.files_changed += 1
-        else:
-            self.counts.files_new += 1
+        return self._file_done(file.entry, path, old, content, size)
+
+    def _file_done(self, entry: Entry, path: bytes, old: Node | None, content: list[str], size: int) -> bytes:
+        """Count a file that was read, and return its node."""
         counts = self.counts
+        if old is not None and old.type == "file":
+            counts.files_changed += 1
+        else:
+            counts.files_new += 1
         counts.total_files_processed += 1
         counts.total_bytes_processed += size
         self._on_progress(1, size, path)
-        return self._encode(file.entry, content, size, file.entry.xattrs)
+        return self._encode(entry, content, size, entry.xattrs)
 
     def _encode(
         self, entry: Entry, content: list[str], size: int, xattrs: Sequence[tuple[bytes | str, bytes | None]]

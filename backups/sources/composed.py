@@ -116,6 +116,10 @@ class VirtualFolder:
         opened: SourceFile = opener()
         return opened
 
+    def slurp(self, entry: Entry, limit: int) -> tuple[Entry, bytes] | None:
+        """Leave members to :meth:`open`."""
+        return None
+
     def enter(self, entry: Entry) -> SourceFolder:
         """Return a member folder."""
         member = self._members[entry.name]

@@ -112,6 +112,12 @@ class _Folder:
         self._source.listed(self._path)
         return found
 
+    def slurp(self, entry: Entry, limit: int) -> tuple[Entry, bytes] | None:
+        if self._source.reading is not _nothing:
+            return None
+        self._source.opening(self._below(entry))
+        return self._inner.slurp(entry, limit)
+
     def open(self, entry: Entry) -> SourceFile:
         path = self._below(entry)
         self._source.opening(path)
