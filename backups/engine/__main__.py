@@ -12,6 +12,7 @@ from backups.engine.errors import SourceProblem
 from backups.engine.ports import Source
 from backups.sources import FolderOptions, FolderSource, StreamFile
 from backups.sources.composed import ComposedSource, VirtualFolder
+from destinations.storage.base import ObjectStore
 from destinations.storage.local import LocalStore
 
 
@@ -49,10 +50,7 @@ def _stream_source(name: bytes, stream: BinaryIO, *, mtime: int) -> Source:
     return ComposedSource(members)
 
 
-def _open_store(location: str) -> Any:
-
-    from destinations.storage.wrappers.retrying import RetryingStore  # noqa: F401
-
+def _open_store(location: str) -> ObjectStore:
     return LocalStore(Path(location.removeprefix("local:")))
 
 
@@ -62,10 +60,10 @@ def _folder_target(*args: Any, **options: Any) -> Any:
     return FolderTarget(*args, **options)
 
 
-def _archive_writer(*args: Any, **options: Any) -> Any:
+def _archive_writer(form: Any, out: Any) -> Any:
     from restores.targets.archive import open_archive
 
-    return open_archive(*args, **options)
+    return open_archive(form, out)
 
 
 def _null_target(*args: Any, **options: Any) -> Any:

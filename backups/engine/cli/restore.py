@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import functools
 import os
+from collections import Counter
+from pathlib import Path
 
 from backups.engine.cli.backup import pattern_lists
 from backups.engine.cli.session import Session, choose_snapshot
@@ -13,9 +15,12 @@ from backups.engine.errors import BadRequest
 from backups.engine.output import human_bytes, human_seconds
 from backups.engine.patterns import Selection
 from backups.engine.ports import Selector
+from backups.engine.repository import Repository
+from backups.engine.restore_plan import Plan
 from backups.engine.restore_rules import Overwrite, RestoreOptions
 from backups.engine.restorer import RestoreResult
 from backups.engine.restorer import restore as restore_tree
+from backups.engine.snapshot import Snapshot
 
 
 def restore(session: Session) -> int:
@@ -36,6 +41,8 @@ def restore(session: Session) -> int:
     with session.repository() as repository:
         snapshot, folder = choose_snapshot(repository, args.snapshot, args)
         session.console.line(f"restoring snapshot {snapshot.id[:8]} of {snapshot.time} to {args.target}")
+        if args.dry_run:
+            return _plan(session, repository, snapshot, os.fsencode(folder), options)
         target = session.wiring.folder_target(args.target)
         expected = (0, 0)
         if snapshot.summary and not folder and select is None:
@@ -55,6 +62,36 @@ def restore(session: Session) -> int:
             target.close()
     _report(session, result)
     return 0 if result.complete else 1
+
+
+def _plan(session: Session, repository: Repository, snapshot: Snapshot, folder: bytes, options: RestoreOptions) -> int:
+    """Show what a restore would do; the target is not even made."""
+    args, console = session.args, session.console
+    target = session.wiring.folder_target(args.target) if Path(args.target).is_dir() else None
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    plan = Plan(repository, snapshot.tree, target, folder, options, session.cancel)
+    try:
+        for item in plan:
+            counts[item.action] += 1
+            sizes[item.action] += item.size
+            if console.json:
+                fields = {"message_type": "planned", "action": item.action, "item": os.fsdecode(item.path)}
+                console.record(fields | {"type": item.kind, "size": item.size})
+            elif args.verbose or item.action in ("create", "replace", "delete"):
+                console.line(f"{item.action:9} {human_bytes(item.size):>12}  {os.fsdecode(item.path)}")
+    finally:
+        if target is not None:
+            target.close()
+    for problem in plan.problems:
+        console.warn(f"{os.fsdecode(problem.path)}: {problem.reason} ({problem.code})")
+    if console.json:
+        console.record({"message_type": "summary", "items": dict(counts), "bytes": dict(sizes)})
+    console.line()
+    for action in ("create", "replace", "delete", "unchanged", "keep"):
+        if counts[action]:
+            console.line(f"{action}: {counts[action]} items, {human_bytes(sizes[action])}")
+    return 1 if plan.problems else 0
 
 
 def _report(session: Session, result: RestoreResult) -> None:
