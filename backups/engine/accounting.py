@@ -7,7 +7,6 @@ kept anyway, so that the leftovers of a prune that was killed are recognised and
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -33,8 +32,7 @@ class Sum(msgspec.Struct):
         self.bytes += size
 
 
-@dataclass(slots=True)
-class PackUse:
+class PackUse(msgspec.Struct):
     """What the index says of one pack.  Sizes in bytes; ``used_size`` holds the header too."""
 
     kinds: int = 0
@@ -76,8 +74,7 @@ class PackUse:
         return self.packed_blobs != self.blobs
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct):
     """The packs by their number in the index, and sums over all of them.
 
     The marks of ``usage`` have become one for every record: 1 for the copy that is used.  ``groups`` are the
@@ -86,10 +83,10 @@ class Account:
 
     usage: Usage
     packs: list[PackUse]
-    groups: list[list[int]] = field(default_factory=list)
-    used: Sum = field(default_factory=Sum)
-    unused: Sum = field(default_factory=Sum)
-    duplicate: Sum = field(default_factory=Sum)
+    groups: list[list[int]] = []
+    used: Sum = msgspec.field(default_factory=Sum)
+    unused: Sum = msgspec.field(default_factory=Sum)
+    duplicate: Sum = msgspec.field(default_factory=Sum)
 
 
 def account(usage: Usage, pack_count: int) -> Account:

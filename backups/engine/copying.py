@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from backups.engine.edit import save_snapshot
 from backups.engine.errors import BadRequest, Canceled
@@ -22,12 +23,11 @@ from backups.engine.usage import Usage, find_used
 from backups.engine.watch import Watch
 
 
-@dataclass(slots=True)
-class CopyResult:
+class CopyResult(msgspec.Struct):
     """What was done.  ``copied`` are (original, copy), ``skipped`` were there already; ``blobs``, ``bytes`` moved."""
 
-    copied: list[tuple[Snapshot, Snapshot]] = field(default_factory=list)
-    skipped: list[Snapshot] = field(default_factory=list)
+    copied: list[tuple[Snapshot, Snapshot]] = []
+    skipped: list[Snapshot] = []
     blobs: int = 0
     bytes: int = 0
     packs: int = 0

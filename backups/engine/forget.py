@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from backups.engine.layout import SNAPSHOTS
 from backups.engine.repository import Repository
@@ -17,8 +18,7 @@ from backups.engine.sweep import sweep
 from backups.engine.watch import Watch
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetGroup:
+class ForgetGroup(msgspec.Struct, frozen=True):
     """What a policy decides about the snapshots of one group, newest first."""
 
     key: GroupKey
@@ -35,13 +35,12 @@ class ForgetGroup:
         return [decision.snapshot for decision in self.decisions if not decision.keep]
 
 
-@dataclass(slots=True)
-class ForgetResult:
+class ForgetResult(msgspec.Struct):
     """What was decided and done.  ``removed`` are ids; ``left_behind`` those that the storage did not remove."""
 
-    groups: list[ForgetGroup] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    left_behind: list[str] = field(default_factory=list)
+    groups: list[ForgetGroup] = []
+    removed: list[str] = []
+    left_behind: list[str] = []
 
 
 def decide(

@@ -6,7 +6,7 @@ back and opened before it counts, and removed again if that fails.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from backups.engine import keys
 from backups.engine.errors import BadRequest, Corrupt, KeyRejected, WrongKey
@@ -16,8 +16,7 @@ from backups.engine.repository import Repository, now_text
 from destinations.storage.errors import ObjectMissing, StoreError
 
 
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
+class KeyInfo(msgspec.Struct, frozen=True):
     """What a key file says of itself.  ``problem`` is the reason why it cannot be used, else empty."""
 
     id: str

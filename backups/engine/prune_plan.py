@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -32,8 +31,7 @@ _TAGS = struct.Struct(">32xI12x")
 _PACK_BITS = (1 << 31) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Unused:
+class Unused(msgspec.Struct, frozen=True):
     """How much may stay unused: a share of the result, or a number of bytes, or no limit (both None)."""
 
     percent: float | None = None
@@ -73,8 +71,7 @@ def parse_size(text: str) -> int:
     return int(number) * factor
 
 
-@dataclass(frozen=True, slots=True)
-class PruneOptions:
+class PruneOptions(msgspec.Struct, frozen=True):
     """What a prune may do.  Sizes in bytes.
 
     ``max_repack`` ends the copying; the next prune goes on.  ``repack_smaller_than`` takes the place of the
@@ -87,7 +84,7 @@ class PruneOptions:
     repack_smaller_than: int | None = None
     repack_cacheable_only: bool = False
     repack_uncompressed: bool = False
-    codec: Codec = field(default_factory=Codec)
+    codec: Codec = msgspec.field(default_factory=Codec)
     pack_size: int = DEFAULT_PACK_SIZE
     workers: int | None = None
 
@@ -136,20 +133,18 @@ class PruneReport(msgspec.Struct):
         return self.duplicate.bytes + self.unused.bytes - self.removed.bytes - self.repack_removed.bytes
 
 
-@dataclass(slots=True)
-class PrunePlan:
+class PrunePlan(msgspec.Struct):
     """What is to be done.  Packs by their number in the index, those that the index does not know by their id."""
 
-    unreferenced: set[str] = field(default_factory=set)
-    repack: list[int] = field(default_factory=list)
-    remove: list[int] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
-    report: PruneReport = field(default_factory=PruneReport)
+    unreferenced: set[str] = msgspec.field(default_factory=set)
+    repack: list[int] = []
+    remove: list[int] = []
+    missing: list[int] = []
+    tasks: list[Task] = []
+    report: PruneReport = msgspec.field(default_factory=PruneReport)
 
 
-@dataclass(slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct):
     number: int
     use: PackUse
     must_compress: bool

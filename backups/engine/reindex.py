@@ -7,7 +7,6 @@ and only after that may the caller remove packs.  At no time does an index name 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -39,23 +38,21 @@ class _File(msgspec.Struct):
 _decode = msgspec.json.Decoder(_File).decode
 
 
-@dataclass(slots=True)
-class Reindexed:
+class Reindexed(msgspec.Struct):
     """What was done: index objects written, removed, and all there are now."""
 
-    written: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    present: set[str] = field(default_factory=set)
+    written: list[str] = []
+    removed: list[str] = []
+    present: set[str] = msgspec.field(default_factory=set)
 
 
-@dataclass(slots=True)
-class _Writer:
+class _Writer(msgspec.Struct):
     """Joins packs to index objects of :data:`FULL` blobs."""
 
     repository: Repository
-    packs: list[bytes] = field(default_factory=list)
+    packs: list[bytes] = []
     count: int = 0
-    written: list[str] = field(default_factory=list)
+    written: list[str] = []
 
     def add(self, pack: bytes, blobs: int) -> None:
         self.packs.append(pack)

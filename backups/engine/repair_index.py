@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+
+import msgspec
 
 from backups.engine.errors import Corrupt
 from backups.engine.index import decode_index
@@ -22,19 +23,18 @@ from destinations.storage.errors import ObjectMissing, ShortRead
 _READERS = 8
 
 
-@dataclass(slots=True)
-class IndexRepair:
+class IndexRepair(msgspec.Struct):
     """What was found and done; ids of packs and index objects."""
 
-    damaged_indexes: list[str] = field(default_factory=list)
-    missing_packs: list[str] = field(default_factory=list)
+    damaged_indexes: list[str] = []
+    missing_packs: list[str] = []
     """Named by the index but not there: they are dropped from it."""
-    read_packs: list[str] = field(default_factory=list)
+    read_packs: list[str] = []
     """Unknown to the index or not as it said: entered anew from their headers."""
-    unreadable_packs: list[str] = field(default_factory=list)
+    unreadable_packs: list[str] = []
     """Those whose header does not open either: left out of the index."""
-    written: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    written: list[str] = []
+    removed: list[str] = []
 
     @property
     def changed(self) -> bool:
@@ -42,13 +42,12 @@ class IndexRepair:
         return bool(self.written or self.removed)
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct):
     """What the readable index objects say: the size each pack must have, and whether they agree on it."""
 
-    sizes: dict[str, int] = field(default_factory=dict)
-    content: dict[str, int] = field(default_factory=dict)
-    disputed: set[str] = field(default_factory=set)
+    sizes: dict[str, int] = {}
+    content: dict[str, int] = {}
+    disputed: set[str] = msgspec.field(default_factory=set)
     repeated: bool = False
 
     def add(self, name: str, entries: list[Entry]) -> None:

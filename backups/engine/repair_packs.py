@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from backups.engine.blob import MAX_BLOB, BlobType, open_blob
 from backups.engine.errors import Corrupt
@@ -23,16 +24,15 @@ from destinations.storage.errors import ObjectMissing, ShortRead, StoreError
 _BLOCK = 16 * 1024 * 1024
 
 
-@dataclass(slots=True)
-class PackRepair:
+class PackRepair(msgspec.Struct):
     """What was saved.  Blobs as (kind, id in hexadecimal); packs by id."""
 
     saved: int = 0
-    lost: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[tuple[str, str]] = []
     """Blobs that could not be read from these packs; other packs may still have them."""
-    missing_packs: list[str] = field(default_factory=list)
-    written_packs: list[str] = field(default_factory=list)
-    left_behind: list[str] = field(default_factory=list)
+    missing_packs: list[str] = []
+    written_packs: list[str] = []
+    left_behind: list[str] = []
 
 
 def repair_packs(

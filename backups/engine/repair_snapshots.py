@@ -7,7 +7,6 @@ type or with an impossible name go.  Trees that are whole keep their id.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 
 import msgspec
@@ -44,24 +43,22 @@ _TYPES = frozenset((FILE, DIR, SYMLINK, BLOCK, CHAR, FIFO, SOCKET))
 _TAG = "repaired"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One thing that was taken out, with the path where it was met first."""
 
     path: str
     what: str
 
 
-@dataclass(slots=True)
-class SnapshotRepair:
+class SnapshotRepair(msgspec.Struct):
     """What was done.  ``repaired`` are (old, new) snapshots; in a dry run the new ones have no id."""
 
-    repaired: list[tuple[Snapshot, Snapshot]] = field(default_factory=list)
-    lost: list[Snapshot] = field(default_factory=list)
+    repaired: list[tuple[Snapshot, Snapshot]] = []
+    lost: list[Snapshot] = []
     """Snapshots whose root cannot be read: there is nothing to repair."""
-    changes: list[Change] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    left_behind: list[str] = field(default_factory=list)
+    changes: list[Change] = []
+    removed: list[str] = []
+    left_behind: list[str] = []
 
 
 def repair_snapshots(
@@ -109,8 +106,7 @@ def _store(repository: Repository, result: SnapshotRepair, *, forget: bool, watc
         result.removed = [name for name in names if name not in set(result.left_behind)]
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(msgspec.Struct):
     """A tree whose folders are being mended; ``changed`` once it differs from what was stored."""
 
     tree: str

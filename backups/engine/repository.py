@@ -373,6 +373,12 @@ class Repository:
         Raises BlobMissing if the index has no place for it, Corrupt if every copy is damaged, StoreError.
         """
         failure: Exception | None = None
+        first = self.index.find(kind, blob_id)
+        if first is not None:
+            try:
+                return open_blob(self.key, self._read_sealed(kind, first, fresh=False), first.plain_size, blob_id)
+            except (Corrupt, ObjectMissing, ShortRead) as error:
+                failure = error
         for place in self.index.find_all(kind, blob_id):
             for fresh in (False, True):
                 try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -103,15 +102,14 @@ class _Link(NamedTuple):
     size: int
 
 
-@dataclass(slots=True)
-class _Folder:
+class _Folder(msgspec.Struct):
     """A tree with everything below it.  Files that may be linked stand apart: each counts once in a snapshot."""
 
     files: int = 0
     size: int = 0
-    links: list[_Link] = field(default_factory=list)
-    below: list[str] = field(default_factory=list)
-    linked: list[str] = field(default_factory=list)
+    links: list[_Link] = []
+    below: list[str] = []
+    linked: list[str] = []
     """The trees directly below that have such files somewhere."""
 
 

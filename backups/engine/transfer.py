@@ -10,9 +10,10 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
+
+import msgspec
 
 from backups.engine.blob import MAX_BLOB, BlobType, Codec, decompress, open_blob
 from backups.engine.errors import Canceled, Corrupt
@@ -28,6 +29,8 @@ _GAP = 128 * 1024
 """Bytes that are read and thrown away rather than asking the storage once more."""
 _RUN = 32 * 1024 * 1024
 _FINISH = -1
+_PORTION = 512
+"""Blobs of one pack that a helper moves before it asks for more."""
 
 Stored = tuple[str, bytes, int]
 Task = tuple[int, "array[int]"]
@@ -42,15 +45,14 @@ class Piece(NamedTuple):
     place: Location
 
 
-@dataclass(frozen=True, slots=True)
-class TransferOptions:
+class TransferOptions(msgspec.Struct, frozen=True):
     """How blobs are moved.
 
     ``compress_trees`` and ``compress_data`` compress what is stored uncompressed.  ``workers`` helper processes
     (None = by storage and machine, 0 = none).
     """
 
-    codec: Codec = field(default_factory=Codec)
+    codec: Codec = msgspec.field(default_factory=Codec)
     pack_size: int = DEFAULT_PACK_SIZE
     compress_trees: bool = True
     compress_data: bool = False
@@ -168,7 +170,7 @@ def transfer(
     tasks: list[Task],
     on_stored: OnStored,
     *,
-    options: TransferOptions = TransferOptions(),
+    options: TransferOptions | None = None,
     watch: Watch | None = None,
     item: str = "copying blobs",
 ) -> None:
@@ -176,9 +178,12 @@ def transfer(
 
     Raises Corrupt when a blob is readable nowhere, StoreError; Canceled, after reporting the packs under way.
     """
+    options = options or TransferOptions()
     forkable = source.store.capabilities.forkable and target.store.capabilities.forkable
     workers = (default_workers() if forkable else 0) if options.workers is None else options.workers
     carrier = Carrier(target, on_stored, threads=1 if forkable else _connections(target))
+    if workers > 1:
+        tasks = list(_in_portions(source, tasks))
     run = _Transfer(source, target, tasks, on_stored, options, watch or Watch(), item)
     try:
         if workers > 1 and len(tasks) > workers:
@@ -193,12 +198,23 @@ def transfer(
         carrier.close()
 
 
+def _in_portions(source: Repository, tasks: list[Task]) -> Iterator[Task]:
+    """Cut tasks, so that helpers share even a single pack of many blobs."""
+    location = source.index.table.location
+    for pack, numbers in tasks:
+        if len(numbers) <= _PORTION:
+            yield pack, numbers
+            continue
+        ordered = array("I", sorted(numbers, key=lambda number: location(number).offset))
+        for start in range(0, len(ordered), _PORTION):
+            yield pack, ordered[start : start + _PORTION]
+
+
 def _connections(repository: Repository) -> int:
     return min(repository.store.capabilities.connections or 4, 4)
 
 
-@dataclass(slots=True)
-class _Transfer:
+class _Transfer(msgspec.Struct):
     """One run of :func:`transfer`."""
 
     source: Repository

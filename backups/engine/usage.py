@@ -20,7 +20,7 @@ from backups.engine.pool import Handler, Pool, Report, default_workers
 from backups.engine.repository import Repository
 from backups.engine.watch import Watch
 
-_FIRST_TREES = 1000
+_FIRST_TREES = 250
 """Trees the calling process reads itself before helpers are worth their start."""
 _BATCH = 128
 _MAX_BATCH = 2048
