@@ -15,6 +15,7 @@ from backups.engine.blob import BlobType
 from backups.engine.edit import save_snapshot
 from backups.engine.errors import Corrupt
 from backups.engine.index import Table
+from backups.engine.lean import lean_decoder
 from backups.engine.names import name_json
 from backups.engine.newpacks import packing
 from backups.engine.repository import Repository
@@ -36,7 +37,7 @@ class _Tree(msgspec.Struct, gc=False):
     nodes: list[_Node]
 
 
-_decode = msgspec.json.Decoder(_Tree).decode
+_decode = lean_decoder(_Tree)
 
 
 def recover(repository: Repository, *, watch: Watch | None = None) -> Snapshot | None:
@@ -83,11 +84,11 @@ def _tree_numbers(table: Table) -> list[int]:
 def _mark_below(repository: Repository, table: Table, marks: mmap.mmap, number: int) -> None:
     """Note that a tree is readable, and which trees it refers to."""
     tree_id = table.key(number)[1]
+    nodes = _decode(repository.load_blob(BlobType.TREE, tree_id), tree_id.hex())
     try:
-        nodes = _decode(repository.load_blob(BlobType.TREE, tree_id)).nodes
         below = [bytes.fromhex(node.subtree) for node in nodes if node.type == "dir" and node.subtree]
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Corrupt("not the JSON of a tree", kind="tree", object_id=tree_id.hex()) from error
+    except ValueError as error:
+        raise Corrupt("a tree that names something by no valid id", kind="tree", object_id=tree_id.hex()) from error
     if marks[number] == _UNREADABLE:
         marks[number] = _ROOT
     for child in below:

@@ -11,6 +11,7 @@ import msgspec
 from backups.engine.blob import BlobType, stored_plain_size
 from backups.engine.crypto import OVERHEAD
 from backups.engine.errors import BlobMissing, Corrupt
+from backups.engine.lean import lean_decoder
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot
 from backups.engine.usage import find_used
@@ -48,7 +49,7 @@ class _Tree(msgspec.Struct, gc=False):
     nodes: list[_Node]
 
 
-_decode = msgspec.json.Decoder(_Tree).decode
+_decode = lean_decoder(_Tree)
 
 
 def stats(
@@ -87,10 +88,7 @@ class _Reader:
         """Return the nodes of a tree.  Raises Corrupt, BlobMissing, StoreError."""
         self._watch.step("reading trees", done=self._read)
         self._read += 1
-        try:
-            return _decode(self.repository.load_tree(tree)).nodes
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Corrupt(f"tree {tree} is not the JSON of one", kind="tree", object_id=tree) from error
+        return _decode(self.repository.load_tree(tree), tree)
 
 
 # ---------------------------------------------------------------------- restore-size

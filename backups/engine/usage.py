@@ -16,14 +16,17 @@ from backups.engine.blob import BlobType
 from backups.engine.errors import BlobMissing, Corrupt
 from backups.engine.index import RECORD, Table
 from backups.engine.layout import SNAPSHOTS, is_id
+from backups.engine.lean import lean_decoder
 from backups.engine.pool import Handler, Pool, Report, default_workers
 from backups.engine.repository import Repository
+from backups.engine.threads import ThreadPool
 from backups.engine.watch import Watch
 
 _FIRST_TREES = 250
 """Trees the calling process reads itself before helpers are worth their start."""
 _BATCH = 128
 _MAX_BATCH = 2048
+_THREADS = 8
 
 
 class _Node(msgspec.Struct, gc=False):
@@ -40,7 +43,7 @@ class _Snapshot(msgspec.Struct):
     tree: str
 
 
-_decode_tree = msgspec.json.Decoder(_Tree).decode
+_decode_tree = lean_decoder(_Tree)
 _decode_snapshot = msgspec.json.Decoder(_Snapshot).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -104,14 +107,15 @@ def find_used(
 ) -> Usage:
     """Mark everything below these trees, themselves included.
 
-    ``workers`` is the number of helper processes, 0 for none; None decides by the storage and the machine.
+    ``workers`` is the number of helpers, 0 for none; None decides by the storage and the machine.  Helpers are
+    processes, or threads where the storage cannot be shared with a forked child.
     Raises BlobMissing, Corrupt, StoreError, Canceled.
     """
     watch = watch or Watch()
     usage = Usage(repository.index.compact())
     walker = _Walker(repository, usage)
     waiting = walker.mark_trees(roots)
-    count = (default_workers() if repository.store.capabilities.forkable else 0) if workers is None else workers
+    count = _helpers(repository) if workers is None else workers
     visited = 0
     while waiting and (not count or visited < _FIRST_TREES):
         watch.step("reading trees", done=visited)
@@ -122,20 +126,28 @@ def find_used(
     return usage
 
 
-def _walk_with_helpers(walker: _Walker, waiting: array[int], workers: int, visited: int, watch: Watch) -> None:
+def _helpers(repository: Repository) -> int:
+    capabilities = repository.store.capabilities
+    return default_workers() if capabilities.forkable else min(capabilities.connections or _THREADS, _THREADS)
+
+
+def _walk_with_helpers(walker: _Walker, waiting: array[int], helpers: int, visited: int, watch: Watch) -> None:
     def make_handler() -> Handler:
+        walk = walker.twin().walk
+
         def handle(task: array[int], _: Report) -> tuple[int, array[int]]:
-            return walker.walk(task, _MAX_BATCH)
+            return walk(task, _MAX_BATCH)
 
         return handle
 
-    with Pool(make_handler, workers, tick=watch.check) as pool:
-        _share_out(waiting, workers, pool.submit)
+    kind = Pool if walker.is_forkable else ThreadPool
+    with kind(make_handler, helpers, tick=watch.check) as pool:
+        _share_out(waiting, helpers, pool.submit)
         for _, (seen, left) in pool.results():
             visited += seen
             watch.step("reading trees", done=visited)
             if left:
-                _share_out(left, workers, pool.submit)
+                _share_out(left, helpers, pool.submit)
 
 
 def _share_out(waiting: array[int], workers: int, submit: Callable[[array[int]], None]) -> None:
@@ -151,6 +163,15 @@ class _Walker:
     def __init__(self, repository: Repository, usage: Usage) -> None:
         self._repository = repository
         self._usage = usage
+
+    @property
+    def is_forkable(self) -> bool:
+        """Whether a forked child can go on with the walk."""
+        return self._repository.store.capabilities.forkable
+
+    def twin(self) -> _Walker:
+        """Return a walker with the same marks for another process or thread."""
+        return _Walker(self._repository.twin(), self._usage)
 
     def mark_trees(self, roots: Iterable[bytes]) -> array[int]:
         """Mark root trees; return the numbers of those that were not marked before."""
@@ -179,16 +200,16 @@ class _Walker:
 
     def _visit(self, number: int, found: list[int]) -> None:
         tree_id = self._usage.table.key(number)[1]
+        nodes = _decode_tree(self._repository.load_blob(BlobType.TREE, tree_id), tree_id.hex())
         try:
-            nodes = _decode_tree(self._repository.load_blob(BlobType.TREE, tree_id)).nodes
             for node in nodes:
                 if node.content and node.type == "file":
                     self._mark_data(node.content)
                 elif node.subtree and node.type == "dir":
                     self._mark_tree(bytes.fromhex(node.subtree), found)
-        except (*_UNREADABLE, ValueError) as error:
+        except ValueError as error:
             name = tree_id.hex()
-            raise Corrupt(f"tree {name} is not the JSON of one", kind="tree", object_id=name) from error
+            raise Corrupt(f"tree {name} names something by no valid id", kind="tree", object_id=name) from error
 
     def _mark_data(self, content: list[str]) -> None:
         marks, find = self._usage.marks, self._usage.table.find

@@ -63,11 +63,14 @@ def test_the_same_bytes_as_data_do_not_make_a_tree_needed() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_helpers_find_what_one_process_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+@pytest.mark.parametrize("forked", [True, False])
+def test_helpers_find_what_one_process_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, forked: bool
+) -> None:
     monkeypatch.setattr(usage, "_FIRST_TREES", 3)
     monkeypatch.setattr(usage, "_BATCH", 4)
     monkeypatch.setattr(usage, "_MAX_BATCH", 16)
-    repository = new_repository(local(tmp_path))
+    repository = new_repository(local(tmp_path) if forked else MemoryStore())
     writer = Writer(repository)
     writer.snapshot(wide_folder(60))
     needed = every_id(repository)
@@ -98,6 +101,7 @@ def test_a_damaged_tree_found_by_a_helper_stops_the_walk(tmp_path: Path, monkeyp
         b'{"nodes":[{"name":"a","type":"file","content":["zz"]}]}',
         b'{"nodes":[{"name":"a","type":"dir","subtree":"abcd"}]}',
         b'{"nodes":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"nodes":[' + b'{"type":""},' * 1_500_000 + b'{"type":""}]}',
     ],
 )
 def test_a_tree_that_is_none_is_reported_with_its_id(tree: bytes) -> None:
