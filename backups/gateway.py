@@ -1,0 +1,111 @@
+"""From rows to the engine: starts session processes and speaks with them.  For workers only."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from django.conf import settings
+
+from backups.keys import repository_place, schedule_place
+from backups.models import Repository, Schedule
+from destinations.factory import plain_config
+from panel.core.sealing import MasterKey
+
+_NICE = 10
+
+
+def master_key() -> MasterKey:
+    """Return the installation's private key.  SealError if this process may not read it."""
+    return MasterKey.read(settings.MASTER_KEY_FILE)
+
+
+def session_spec(
+    repository: Repository, schedule: Schedule | None, *, lock: bool = True, create: bool = False
+) -> dict[str, Any]:
+    """Return what a session needs to open a repository, secrets included."""
+    key = master_key()
+    keys = [key.open(schedule_place(schedule.pk), schedule.sealed_key)] if schedule and schedule.sealed_key else []
+    if repository.sealed_key:
+        keys.append(key.open(repository_place(repository.pk), repository.sealed_key))
+    return {
+        "store": plain_config(repository.destination, key),
+        "path": repository.path,
+        "keys": list(dict.fromkeys(keys)),
+        "lock": lock,
+        "create": create,
+        "cache": str(settings.CACHE_DIR),
+        "nice": _NICE if lock else 0,
+    }
+
+
+def secrets_of(spec: dict[str, Any]) -> list[str]:
+    """Return the texts of a specification that no log may hold."""
+    hidden = ("password", "secret_key", "private_key", "passphrase", "session_token")
+    return [*spec["keys"], *(str(spec["store"][name]) for name in hidden if spec["store"].get(name))]
+
+
+class EngineSession:
+    """A session process: takes commands, gives events.  Closing it ends the process and all it started."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        reading, writing = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "backups.session", "--spec-fd", str(reading)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[reading],
+            start_new_session=True,
+            cwd=settings.BASE_DIR,
+            env={"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "LANG": "C.UTF-8"},
+        )
+        os.close(reading)
+        with os.fdopen(writing, "wb") as pipe, suppress(BrokenPipeError):
+            pipe.write(json.dumps(spec).encode())
+        self._buffer = b""
+        self.ended = False
+
+    def send(self, **command: Any) -> None:
+        """Send a command; lost if the process has ended, which :attr:`ended` tells soon."""
+        stdin = self._process.stdin
+        if stdin is not None:
+            with suppress(BrokenPipeError):
+                stdin.write(json.dumps(command).encode() + b"\n")
+                stdin.flush()
+
+    def events(self, wait: float) -> Iterator[dict[str, Any]]:
+        """Yield the events that arrive within ``wait`` seconds of the first call, or at once if some are there."""
+        stdout = self._process.stdout
+        if stdout is None or self.ended:
+            return
+        ready, _, _ = select.select([stdout], [], [], wait)
+        if not ready:
+            return
+        data = os.read(stdout.fileno(), 1 << 20)
+        if not data:
+            self.ended = True
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+    def close(self) -> None:
+        """End the process: politely at first, by force after ten seconds."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError, ValueError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()

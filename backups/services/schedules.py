@@ -1,0 +1,246 @@
+"""Making, changing and starting schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from backups.keys import fingerprint, new_key, schedule_place, sealer
+from backups.models import CatchUp, Overlap, Repository, Schedule, SnapshotKind
+from backups.selectors import timing_of
+from backups.timing import decide, next_run
+from destinations.models import Destination
+from panel.accounts.models import Account, AccountStatus, Server
+from panel.audit.services import record
+from panel.core.errors import Conflict, Invalid, NotAllowed
+from panel.options.selectors import option
+from worker.clock import now
+from worker.enqueue import ItemRequest, JobRequest, job_enqueue
+from worker.models import Event, Job
+from worker.states import LIVE, Kind, State
+
+TOLERANCE = timedelta(minutes=5)
+_FIELDS = (
+    "name", "scope", "frequency", "hour", "minute", "weekday", "day", "zone", "jitter", "window", "catch_up",
+    "overlap", "retention", "excludes", "is_enabled",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleData:
+    """What a form or a caller says of a schedule; ``account`` None = the entire server."""
+
+    server: Server
+    account: Account | None
+    destinations: Sequence[Destination]
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def schedule_create(data: ScheduleData, *, actor: Any) -> Schedule:
+    """Store a new schedule with a new key.  NotAllowed, Invalid."""
+    _check(data, actor)
+    key, moment = new_key(), now()
+    with transaction.atomic():
+        schedule = Schedule(server=data.server, account=data.account, created_by=actor)
+        _assign(schedule, data)
+        schedule.key_fingerprint, schedule.key_made_at = fingerprint(key), moment
+        schedule.save()
+        schedule.sealed_key = sealer().seal(schedule_place(schedule.pk), key)
+        schedule.next_run_at = next_run(timing_of(schedule), moment)
+        schedule.save(update_fields=["sealed_key", "next_run_at"])
+        schedule.destinations.set(data.destinations)
+        record("schedule.created", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
+    return schedule
+
+
+def schedule_update(schedule: Schedule, data: ScheduleData, *, actor: Any) -> None:
+    """Change a schedule; its mode and account stay.  NotAllowed, Invalid."""
+    _check(data, actor)
+    if (schedule.account_id or 0) != (data.account.pk if data.account else 0):
+        raise Conflict("A schedule keeps its accounts; make another one.")
+    with transaction.atomic():
+        _assign(schedule, data)
+        schedule.next_run_at = next_run(timing_of(schedule), now())
+        schedule.overdue_since = None
+        schedule.save(update_fields=[*_FIELDS, "next_run_at", "overdue_since"])
+        schedule.destinations.set(data.destinations)
+        record("schedule.changed", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
+
+
+def schedule_toggle(schedule: Schedule, *, actor: Any) -> bool:
+    """Switch a schedule on or off; returns what it is now.  Switched on, it waits for its next moment."""
+    enabled = not schedule.is_enabled
+    due = next_run(timing_of(schedule), now())
+    Schedule.objects.filter(pk=schedule.pk).update(is_enabled=enabled, next_run_at=due, overdue_since=None)
+    record("schedule.enabled" if enabled else "schedule.disabled", actor=actor, subject=f"schedule:{schedule.pk}")
+    return enabled
+
+
+def schedule_delete(schedule: Schedule, *, actor: Any) -> None:
+    """Take a schedule off the list; its snapshots and key stay."""
+    Schedule.objects.filter(pk=schedule.pk, deleted_at=None).update(deleted_at=now(), is_enabled=False)
+    record("schedule.deleted", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
+
+
+def schedule_undelete(schedule: Schedule, *, actor: Any) -> None:
+    """Bring a deleted schedule back, disabled."""
+    Schedule.objects.filter(pk=schedule.pk).update(deleted_at=None)
+    record("schedule.brought_back", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
+
+
+def schedule_run(
+    schedule: Schedule, *, actor: Any = None, trigger: str = SnapshotKind.MANUAL, request_key: str | None = None
+) -> Job:
+    """Start a schedule now, enabled or not.  Conflict while it waits or runs already."""
+    subject = f"schedule:{schedule.pk}"
+    if Job.objects.filter(subject=subject, state__in=LIVE).exists() and trigger != SnapshotKind.SCHEDULED:
+        raise Conflict(f"“{schedule.name}” is running already; the banner shows how far it is.")
+    with transaction.atomic():
+        job = job_enqueue(
+            JobRequest(
+                kind=Kind.BACKUP,
+                name=schedule.name,
+                scope=schedule.scope,
+                subject=subject,
+                trigger=trigger,
+                server=schedule.server,
+                account=schedule.account,
+                requested_by=actor,
+                request_key=request_key,
+                spec={"schedule": schedule.pk, "kind": trigger},
+                items=_items(schedule),
+            )
+        )
+        if actor is not None:
+            record("schedule.run", actor=actor, subject=subject, name=schedule.name, job=job.pk)
+    return job
+
+
+def schedule_run_all(viewer: Any) -> list[Job]:
+    """Start all enabled schedules that ``viewer`` sees and that are not running."""
+    jobs: list[Job] = []
+    for schedule in Schedule.objects.visible_to(viewer).present().filter(is_enabled=True):
+        try:
+            jobs.append(schedule_run(schedule, actor=viewer))
+        except Conflict:
+            continue
+    return jobs
+
+
+def schedules_tick(moment: datetime) -> list[Job]:
+    """Start what is due, once each: the row's moment moves on by a conditional update, and only the mover starts it."""
+    if not option("backup_enabled"):
+        return []
+    jobs: list[Job] = []
+    due = Schedule.objects.present().filter(is_enabled=True, next_run_at__lte=moment).order_by("next_run_at")
+    for schedule in due.select_related("server", "account")[:500]:
+        job = _start_due(schedule, moment)
+        if job is not None:
+            jobs.append(job)
+    return jobs
+
+
+def _start_due(schedule: Schedule, moment: datetime) -> Job | None:
+    due_at = schedule.next_run_at
+    if due_at is None:
+        return None
+    choice = decide(
+        timing_of(schedule), due_at, moment, catch_up=schedule.catch_up == CatchUp.ONCE, tolerance=TOLERANCE
+    )
+    subject = f"schedule:{schedule.pk}"
+    with transaction.atomic():
+        busy = Job.objects.filter(subject=subject, state__in=LIVE).exists()
+        if busy and schedule.overlap == Overlap.QUEUE:
+            return None
+        overdue = due_at if choice.missed else None
+        mine = Schedule.objects.filter(pk=schedule.pk, next_run_at=due_at).update(
+            next_run_at=choice.next_run_at, overdue_since=overdue
+        )
+        if not mine:
+            return None
+        if choice.missed:
+            Event.objects.create(kind="schedule.overdue", at=moment, subject=subject, data={"due": due_at.isoformat()})
+            return None
+        key = f"{subject}@{due_at.isoformat()}"
+        if busy:
+            return _skipped(schedule, key, moment)
+        return schedule_run(schedule, trigger=SnapshotKind.SCHEDULED, request_key=key)
+
+
+def _skipped(schedule: Schedule, key: str, moment: datetime) -> Job:
+    return Job.objects.create(
+        kind=Kind.BACKUP,
+        name=schedule.name,
+        scope=schedule.scope,
+        subject=f"schedule:{schedule.pk}",
+        trigger=SnapshotKind.SCHEDULED,
+        server=schedule.server,
+        account=schedule.account,
+        request_key=key,
+        created_at=moment,
+        started_at=moment,
+        finished_at=moment,
+        state=State.SKIPPED,
+        error="The run before was still going on.",
+    )
+
+
+def repository_for(destination: Destination, schedule: Schedule) -> Repository:
+    """Return the repository a schedule writes to at a destination; its row is made the first time."""
+    several = Server.objects.count() > 1
+    shared = f"server-{schedule.server_id}" if several else "server"
+    path = schedule.account.uid if schedule.account else shared
+    repository, _ = Repository.objects.get_or_create(
+        destination=destination, path=path, defaults={"account": schedule.account}
+    )
+    return repository
+
+
+def _items(schedule: Schedule) -> list[ItemRequest]:
+    accounts: list[Account] = (
+        [schedule.account]
+        if schedule.account
+        else list(
+            Account.objects.filter(server=schedule.server, status=AccountStatus.ACTIVE).select_related("priority")
+        )
+    )
+    items: list[ItemRequest] = []
+    for destination in schedule.destinations.filter(is_enabled=True, read_only=False):
+        repository = repository_for(destination, schedule)
+        items += [
+            ItemRequest(
+                account=account,
+                label=account.name,
+                spec={"repository": repository.pk, "destination": destination.name},
+                lease=repository.lease,
+            )
+            for account in accounts
+        ]
+    return items
+
+
+def _assign(schedule: Schedule, data: ScheduleData) -> None:
+    for name in _FIELDS:
+        if name in data.values:
+            setattr(schedule, name, data.values[name])
+    try:
+        timing_of(schedule)
+    except (ValueError, KeyError, OSError) as error:
+        raise Invalid(f"This timing is not possible: {error}.") from error
+
+
+def _check(data: ScheduleData, actor: Any) -> None:
+    if not data.destinations:
+        raise Invalid("Choose at least one destination.")
+    if actor is None or actor.is_admin:
+        return
+    if data.account is None:
+        raise NotAllowed("Only administrators back up the entire server.")
+    if not data.account.package.may_schedule:
+        raise NotAllowed("Your package has no schedules of your own.")
+
+

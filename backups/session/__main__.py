@@ -1,0 +1,214 @@
+"""The session process itself.
+
+Commands come as lines on standard input, events leave as lines on standard output.  The end of standard input means
+stop: a worker that was killed leaves no engine behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import selectors
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from backups.engine.errors import Canceled, EngineError, RepositoryMissing, WrongKey
+from backups.engine.keyring import add_key
+from backups.engine.locks import Lock
+from backups.engine.ports import CancelToken
+from backups.engine.repository import Repository
+from backups.session.browse import Browser
+from backups.session.events import say
+from backups.session.items import run_backup, run_restore
+from backups.session.privileges import die_with_parent
+from backups.session.spec import Backup, Cancel, Command, List, Read, Restore, Search, SessionSpec
+from backups.session.spec import decode_command, decode_spec
+from backups.session.stores import open_store
+from destinations.storage.errors import StoreError
+
+_LOCK_WAIT = 600.0
+_LARGEST_SPEC = 4 << 20
+_FAILED = 1
+
+
+def main() -> int:
+    """Run one session."""
+    parser = argparse.ArgumentParser(prog="backups.session")
+    parser.add_argument("--spec-fd", type=int, required=True)
+    with os.fdopen(parser.parse_args().spec_fd, "rb") as file:
+        spec = decode_spec(file.read(_LARGEST_SPEC))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _be_modest(spec.nice)
+    try:
+        with _repository(spec) as (repository, lock):
+            say("ready", repository=repository.id)
+            Session(repository, lock).serve()
+    except (EngineError, StoreError) as error:
+        say_error(0, error)
+        return _FAILED
+    return 0
+
+
+class Session:
+    """An open repository and the children that work on it."""
+
+    def __init__(self, repository: Repository, lock: Lock | None) -> None:
+        self._repository = repository
+        self._browser = Browser(repository)
+        self._lock = lock
+        self._children: dict[int, int] = {}
+        self._buffer = b""
+        self._open = True
+
+    def serve(self) -> None:
+        """Take commands until there are no more, then end the children."""
+        selector = selectors.DefaultSelector()
+        os.set_blocking(0, False)
+        selector.register(0, selectors.EVENT_READ)
+        try:
+            while self._open:
+                if selector.select(0.2):
+                    for command in self._commands():
+                        self._take(command)
+                self._reap()
+                if self._lock is not None:
+                    self._lock.check()
+        finally:
+            for pid in self._children:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in self._children:
+                os.waitpid(pid, 0)
+
+    def _commands(self) -> Iterator[Command]:
+        data = os.read(0, 1 << 20)
+        if not data:
+            self._open = False
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            yield decode_command(line)
+
+    def _take(self, command: Command) -> None:
+        if isinstance(command, Backup):
+            self._fork(command.item, lambda cancel: run_backup(self._repository, command, cancel))
+        elif isinstance(command, Restore):
+            self._fork(command.item, lambda cancel: run_restore(self._repository, command, cancel))
+        elif isinstance(command, Cancel):
+            for pid, item in self._children.items():
+                if item == command.item:
+                    os.kill(pid, signal.SIGTERM)
+        else:
+            self._answer(command)
+
+    def _answer(self, command: List | Search | Read) -> None:
+        try:
+            if isinstance(command, List):
+                self._browser.listing(command)
+            elif isinstance(command, Search):
+                self._browser.search(command)
+            else:
+                self._browser.read(command)
+        except (EngineError, StoreError) as error:
+            say_error(command.item, error)
+
+    def _fork(self, item: int, work: Callable[[CancelToken], int]) -> None:
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid:
+            self._children[pid] = item
+            return
+        os._exit(_child(item, work))
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            item = self._children.pop(pid, 0)
+            if item:
+                self._repository.load_index()
+                code = os.waitstatus_to_exitcode(status)
+                say("ended", item, status=code)
+
+
+def _child(item: int, work: Callable[[CancelToken], int]) -> int:
+    die_with_parent()
+    os.setpgid(0, 0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    cancel = CancelToken()
+    signal.signal(signal.SIGTERM, lambda *_: cancel.cancel())
+    try:
+        return work(cancel)
+    except (EngineError, StoreError, OSError) as error:
+        say_error(item, error)
+    except Exception:  # noqa: BLE001 - a child ends by its exit status, and says why
+        say("error", item, code="HF-ENGINE-FAILED", message=traceback.format_exc()[-1400:], guidance="")
+    return _FAILED
+
+
+def say_error(item: int, error: Exception) -> None:
+    """Say what stopped an item, or the session itself (item 0)."""
+    code = getattr(error, "code", "HF-OS")
+    guidance = getattr(error, "guidance", "See the named path: space, rights, or something in the way.")
+    message = "Stopped on request." if isinstance(error, Canceled) else str(error)
+    say("error", item, code=code, message=message, guidance=guidance)
+
+
+@contextmanager
+def _repository(spec: SessionSpec) -> Iterator[tuple[Repository, Lock | None]]:
+    repository = _opened(spec)
+    try:
+        if not spec.lock:
+            repository.load_index()
+            yield repository, None
+            return
+        with repository.locked(exclusive=False, wait=_LOCK_WAIT) as lock:
+            repository.load_index()
+            yield repository, lock
+    finally:
+        repository.close()
+
+
+def _opened(spec: SessionSpec) -> Repository:
+    store = open_store(spec.store, spec.path)
+    cache = Path(spec.cache) if spec.cache else None
+    first, *others = spec.keys
+    try:
+        return Repository.open(store, first, cache_root=cache)
+    except RepositoryMissing:
+        if not spec.create:
+            raise
+        return Repository.create(store, first, cache_root=cache)
+    except WrongKey:
+        for other in others:
+            with suppress(WrongKey):
+                repository = Repository.open(store, other, cache_root=cache)
+                if spec.create:
+                    add_key(repository, first)
+                return repository
+        raise
+
+
+def _be_modest(nice: int) -> None:
+    if nice:
+        os.nice(nice)
+        try:
+            import psutil
+
+            psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, 7)
+        except (ImportError, OSError):
+            pass
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except msgspec.DecodeError as error:
+        sys.exit(f"the specification cannot be used: {error}")

@@ -1,0 +1,47 @@
+"""What a session says: one JSON object a line, each short enough to be written in one piece by several processes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+_PIECE = 4000
+_OUT = 1
+
+
+def say(event: str, item: int = 0, **fields: Any) -> None:
+    """Write a line.  Long texts are cut; lists of entries go out only from the one process that answers."""
+    for name, value in fields.items():
+        if isinstance(value, str) and len(value) > 1500:
+            fields[name] = value[:1500] + "…"
+    line = msgspec.json.encode({"event": event, "item": item, **fields}) + b"\n"
+    view = memoryview(line)
+    while view:
+        view = view[os.write(_OUT, view) :]
+
+
+class SaidProgress:
+    """The engine's progress as lines, at most two a second."""
+
+    def __init__(self, item: int, clock: Any) -> None:
+        self._item = item
+        self._clock = clock
+        self._last = 0.0
+        self.problems = 0
+
+    def update(
+        self, *, files: int = 0, bytes: int = 0, total_files: int = 0, total_bytes: int = 0, item: str = ""
+    ) -> None:
+        """Say how far it is."""
+        moment = self._clock()
+        if moment - self._last >= 0.5:
+            self._last = moment
+            say("progress", self._item, files=files, bytes=bytes, total=total_bytes, current=item[-300:])
+
+    def problem(self, path: str, message: str) -> None:
+        """Say what was left out; the first hundred by name."""
+        self.problems += 1
+        if self.problems <= 100:
+            say("problem", self._item, path=path[-1000:], message=message)

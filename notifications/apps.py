@@ -1,0 +1,11 @@
+"""The notifications app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class Config(AppConfig):
+    """The app."""
+
+    name = "notifications"

@@ -1,0 +1,12 @@
+"""The accounts app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class Config(AppConfig):
+    """The app."""
+
+    name = "panel.accounts"
+    label = "accounts"

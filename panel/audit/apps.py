@@ -1,0 +1,12 @@
+"""The audit app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class Config(AppConfig):
+    """The app."""
+
+    name = "panel.audit"
+    label = "audit"

@@ -1,0 +1,12 @@
+"""The options app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class Config(AppConfig):
+    """The app."""
+
+    name = "panel.options"
+    label = "options"

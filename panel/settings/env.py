@@ -1,0 +1,81 @@
+"""Typed readers of environment variables.  A wrong value stops the start with a sentence that names it.
+
+Every secret ``NAME`` may be given as ``NAME_FILE``, the path of a file that holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+PREFIX = "HOLDFAST_"
+_TRUE = frozenset(("1", "true", "yes", "on"))
+_FALSE = frozenset(("0", "false", "no", "off"))
+
+
+class Env:
+    """Reads variables that begin with ``HOLDFAST_`` from a mapping; ImproperlyConfigured for wrong values."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = os.environ if variables is None else variables
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a text; an empty variable counts as not set."""
+        return self._variables.get(PREFIX + name, "").strip() or default
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return a yes or no."""
+        value = self.text(name).lower()
+        if not value:
+            return default
+        if value in _TRUE | _FALSE:
+            return value in _TRUE
+        raise ImproperlyConfigured(f"{PREFIX}{name} is {value!r}; write yes or no.")
+
+    def number(self, name: str, default: int, *, low: int, high: int) -> int:
+        """Return a whole number from ``low`` to ``high``."""
+        value = self.text(name)
+        try:
+            number = int(value or default)
+        except ValueError:
+            raise ImproperlyConfigured(f"{PREFIX}{name} is {value!r}; write a whole number.") from None
+        if not low <= number <= high:
+            raise ImproperlyConfigured(f"{PREFIX}{name} is {number}; it must be from {low} to {high}.")
+        return number
+
+    def choice(self, name: str, default: str, options: Iterable[str]) -> str:
+        """Return one of ``options``."""
+        value = self.text(name, default)
+        allowed = sorted(options)
+        if value not in allowed:
+            raise ImproperlyConfigured(f"{PREFIX}{name} is {value!r}; choose one of: {', '.join(allowed)}.")
+        return value
+
+    def path(self, name: str, default: Path) -> Path:
+        """Return an absolute path."""
+        path = Path(self.text(name) or default)
+        if not path.is_absolute():
+            raise ImproperlyConfigured(f"{PREFIX}{name} is {str(path)!r}; write a path that begins with /.")
+        return path
+
+    def words(self, name: str, default: Iterable[str] = ()) -> list[str]:
+        """Return the parts of a list separated by commas."""
+        value = self.text(name)
+        return [part.strip() for part in value.split(",") if part.strip()] if value else list(default)
+
+    def secret(self, name: str, default: str = "") -> str:
+        """Return a secret, from the variable itself or from the file that ``NAME_FILE`` names."""
+        file = self.text(name + "_FILE")
+        if not file:
+            return self.text(name, default)
+        if self.text(name):
+            raise ImproperlyConfigured(f"Both {PREFIX}{name} and {PREFIX}{name}_FILE are set; keep one of them.")
+        try:
+            return Path(file).read_text().strip()
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{PREFIX}{name}_FILE names {file}, which cannot be read: {error.strerror}."
+            ) from None

@@ -1,0 +1,12 @@
+"""The web app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class Config(AppConfig):
+    """The app."""
+
+    name = "panel.web"
+    label = "panel_web"

@@ -1,0 +1,73 @@
+"""Getting data back: restores and downloads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from backups.models import Snapshot
+from panel.accounts.models import Account
+from panel.core.querysets import ScopedQuerySet
+from worker.models import Job
+
+
+class Overwrite(models.TextChoices):
+    """What happens to files that exist."""
+
+    ALWAYS = "always", "Replace always"
+    IF_DIFFERENT = "if-different", "Replace if different"
+    IF_NEWER = "if-newer", "Replace if the backup is newer"
+    NEVER = "never", "Keep what is there"
+
+
+class OwnedQuerySet(ScopedQuerySet[Any]):
+    """Rows that belong to an account."""
+
+    def _owned_by(self, viewer: Any) -> Q:
+        return Q(account__in=Account.objects.visible_to(viewer))
+
+
+class Restore(models.Model):
+    """A request to put items of a snapshot back."""
+
+    class Target(models.TextChoices):
+        """Where to."""
+
+        IN_PLACE = "in_place", "In place"
+        FOLDER = "folder", "Another folder"
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="restore")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="restores")
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="restores")
+    paths = models.JSONField(default=list)
+    target = models.CharField(max_length=8, choices=Target.choices)
+    folder = models.CharField(max_length=300, blank=True)
+    overwrite = models.CharField(max_length=12, choices=Overwrite.choices, default=Overwrite.IF_DIFFERENT)
+    mirror = models.BooleanField(default=False)
+    safety = models.ForeignKey(Snapshot, null=True, on_delete=models.SET_NULL, related_name="+")
+    undo_of = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="undone_by")
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = OwnedQuerySet.as_manager()
+
+
+class Download(models.Model):
+    """An archive built from a snapshot, with an end of life."""
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="download")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="downloads")
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="downloads")
+    paths = models.JSONField(default=list)
+    format = models.CharField(max_length=6, default="zip")
+    file = models.CharField(max_length=200, blank=True)
+    size = models.BigIntegerField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    removed_at = models.DateTimeField(null=True)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = OwnedQuerySet.as_manager()

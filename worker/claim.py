@@ -1,0 +1,88 @@
+"""Claiming an item: who goes next, within the limits as they are now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from panel.options.selectors import options
+from worker import leases
+from worker.clock import now
+from worker.models import Attempt, Job, JobItem
+from worker.states import Slot, State
+
+_LOOK_AHEAD = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An item that is ours, and the attempt that says so."""
+
+    item: JobItem
+    attempt: Attempt
+
+
+def claim_next(worker: str, server_id: int, *, session: tuple[int, str] | None = None) -> Claim | None:
+    """Take the next item of a server: restores first, then by priority, then by age.
+
+    ``session`` (job and lease) takes an item only if the next one belongs to it; without it, items of a job and
+    repository that a session works on already are left to that session.  None if there is nothing to take.
+    """
+    with transaction.atomic():
+        leases.touch(f"claims:{server_id}")
+        for item in _candidates(server_id, session):
+            if item.lease:
+                leases.touch(item.lease)
+                other = leases.holder(item.lease, exclusive=item.exclusive)
+                if other is not None:
+                    _wait(item, f"Waits for: {other.attempt.item.job.name}")
+                    continue
+            if session is not None and (item.job_id, item.lease) != session:
+                return None
+            return _take(item, worker)
+    return None
+
+
+def _candidates(server_id: int, session: tuple[int, str] | None) -> list[JobItem]:
+    limits = options("pause_queue", *[slot.label for slot in Slot])
+    if limits["pause_queue"]:
+        return []
+    running = list(JobItem.objects.filter(server=server_id, state=State.RUNNING).values_list("slot", "job", "lease"))
+    used = Counter(slot for slot, _, _ in running)
+    free = [slot for slot in Slot if used[slot] < int(limits[slot.label])]
+    if not free:
+        return []
+    waiting = (
+        JobItem.objects.filter(server=server_id, state=State.PENDING, slot__in=free, job__cancel_at=None)
+        .filter(Q(not_before=None) | Q(not_before__lte=now()))
+        .select_related("job")
+        .order_by("slot", "priority", "id")
+    )
+    if session is None:
+        for job, lease in {(job, lease) for _, job, lease in running if lease}:
+            waiting = waiting.exclude(job=job, lease=lease)
+    return list(waiting[:_LOOK_AHEAD])
+
+
+def _wait(item: JobItem, reason: str) -> None:
+    if item.waits_for != reason:
+        JobItem.objects.filter(pk=item.pk, state=State.PENDING).update(waits_for=reason[:200])
+
+
+def _take(item: JobItem, worker: str) -> Claim | None:
+    moment = now()
+    mine = JobItem.objects.filter(pk=item.pk, state=State.PENDING).update(
+        state=State.RUNNING, started_at=moment, tries=F("tries") + 1, waits_for="", bytes_done=0, files_done=0, speed=0
+    )
+    if not mine:
+        return None
+    number = item.attempts.count() + 1
+    attempt = Attempt.objects.create(item=item, number=number, worker=worker, started_at=moment, heartbeat_at=moment)
+    if item.lease:
+        leases.grant(item.lease, attempt, exclusive=item.exclusive)
+    Job.objects.filter(pk=item.job_id, state=State.PENDING).update(state=State.RUNNING, started_at=moment)
+    item.refresh_from_db()
+    return Claim(item, attempt)

@@ -1,0 +1,20 @@
+"""Which program does which kind of job, by name, so that nothing below imports what is above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from worker.claim import Claim
+
+Runner = Callable[[Claim], None]
+RUNNERS = {"backup": "backups.work:run_backup", "restore": "restores.work:run_restore"}
+
+
+def runner_of(kind: str) -> Runner | None:
+    """Return the function that works on items of ``kind`` until each has its outcome; None if nothing does."""
+    module, _, name = RUNNERS.get(kind, "").partition(":")
+    if not module:
+        return None
+    runner: Runner = getattr(import_module(module), name)
+    return runner
