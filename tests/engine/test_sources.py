@@ -325,7 +325,11 @@ def test_a_usual_limit_of_open_files_is_enough(tmp_path: Path, monkeypatch: pyte
         resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
         return run_backup(new_repository(MemoryStore()), FolderSource([b"source"]), workers=2).problems
 
-    assert in_child(work) == []
+    try:
+        assert in_child(work) == []
+    finally:
+        # Too deep for the recursive removal of temporary folders by the test runner.
+        subprocess.run(["rm", "-rf", str(tmp_path / "source")], check=True)
 
 
 def test_entries_of_what_is_never_stored_are_none() -> None:
