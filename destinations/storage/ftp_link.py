@@ -208,11 +208,11 @@ class FtpLink:
                         pace.down(len(block))
                     left = None if left is None else left - len(block)
                     take(block)
+            if left == 0:
+                self._end_early(data)
         finally:
             data.close()
-        if left == 0:
-            self._end_early()
-        else:
+        if left != 0:
             with self._translated():
                 self._control.voidresp()
 
@@ -297,10 +297,20 @@ class FtpLink:
         finally:
             self._closed = True
 
-    def _end_early(self) -> None:
-        """Read the answer to a transfer that we ended: any will do, none means that the connection is of no use."""
+    def _end_early(self, data: socket.socket) -> None:
+        """Break a transfer off, and read the answers: one to the transfer, which some servers leave out, one to ABOR.
+
+        Only closing the data channel would do for most servers, but some then wait for long.
+        """
         try:
-            self._control.getmultiline()
+            self._control.putcmd("ABOR")
+            data.close()
+            answer = self._control.getmultiline()
+            if not (answer.startswith("225") or (answer.startswith("226") and "ABOR " in answer.upper())):
+                assert self._control.sock is not None
+                self._control.sock.settimeout(min(5.0, self._config.timeout))
+                self._control.getmultiline()
+                self._control.sock.settimeout(self._config.timeout)
         except _BROKEN:
             self._closed = True
 
