@@ -298,7 +298,12 @@ class Worker:
         return True
 
     def _links(self, task: Links) -> None:
-        folder = self._target.folder(task.path)
+        try:
+            folder = self._target.folder(task.path)
+        except ITEM_ERRORS as error:
+            for entry, _ in task.names:
+                self._fail(joined(task.path, entry.name), error)
+            return
         try:
             there = folder.found() if self._options.overwrite in ("never", "if-newer") else {}
             for entry, first in task.names:

@@ -1,0 +1,73 @@
+"""The owner of a tree who plays against a restore into it, as fast as the machine can, until his standard input ends.
+
+Run as a program: ``python hostile_owner.py FOLDER swap A B [A B …]`` exchanges names, and puts back what the restore
+took away; ``… FOLDER steal FILE`` puts a hard link to FILE in the place of every temporary name.  It says "ready" when
+it has begun, and in the end how often it succeeded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+_RENAMEAT2 = {"x86_64": 316, "aarch64": 276}.get(os.uname().machine, 0)
+_EXCHANGE = 2
+
+
+def swapper(names: list[str]) -> Callable[[], int]:
+    """Return a function that exchanges all pairs once."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    links = {other: os.readlink(other) for _, other in pairs if os.path.islink(other)}
+
+    def swap() -> int:
+        done = 0
+        for one, other in pairs:
+            if not libc.syscall(_RENAMEAT2, -100, one.encode(), -100, other.encode(), _EXCHANGE):
+                done += 1
+            elif other in links:
+                with suppress(OSError):
+                    os.symlink(links[other], other)
+        return done
+
+    return swap
+
+
+def stealer(victim: str) -> Callable[[], int]:
+    """Return a function that takes every temporary name there is."""
+
+    def steal() -> int:
+        stolen = 0
+        for name in os.listdir("."):
+            if name.startswith(".holdfast-"):
+                with suppress(OSError):
+                    os.link(victim, "prepared")
+                    os.rename(name, "stolen")
+                    os.rename("prepared", name)
+                    stolen += 1
+                with suppress(OSError):
+                    os.unlink("prepared")
+        return stolen
+
+    return steal
+
+
+def main(folder: str, role: str, arguments: list[str]) -> None:
+    os.chdir(folder)
+    play = swapper(arguments) if role == "swap" else stealer(arguments[0])
+    print("ready", flush=True)
+    done = turns = 0
+    while True:
+        done += play()
+        turns += 1
+        if turns % 100 == 0 and select.select([0], [], [], 0)[0]:
+            print(done, flush=True)
+            return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])
