@@ -574,7 +574,7 @@ def _is_item_error(error: Exception) -> bool:
 def describe(path: bytes, error: Exception) -> tuple[str, str]:
     """Return a path and an error as text for people; names that are not UTF-8 keep their bytes as surrogates."""
     if isinstance(error, FileNotFoundError):
-        message = "vanished while the folder was read"
+        message = "is not there, or vanished while the folder was read"
     elif isinstance(error, OSError):
         message = error.strerror or str(error)
     else:
