@@ -109,10 +109,12 @@ class Pool:
         answers: list[Any] = []
         for child in self._children:
             self._send(child, task)
-            while child.busy:
-                if child.pipe.poll(0.2):
+        while any(child.busy for child in self._children):
+            ready = wait([child.pipe for child in self._children], timeout=0.2)
+            self._tick()
+            for child in self._children:
+                if child.pipe in ready:
                     answers.extend(result for _, result in self._receive(child))
-                self._tick()
         return answers
 
     def _inline(self) -> Iterator[tuple[Any, Any]]:
