@@ -8,20 +8,28 @@ arrive, the trees above the shared-out folders at the end, and last the snapshot
 from __future__ import annotations
 
 import functools
-import mmap
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from backups.engine.archive_helper import (
+    LAST_TASK,
+    Helper,
+    OpenFolder,
+    Outbox,
+    Spool,
+    Unit,
+    describe,
+    do_unit,
+    drop,
+    send_spooled,
+)
 from backups.engine.blob import Codec
 from backups.engine.errors import Canceled, NothingToSave, SourceProblem
 from backups.engine.index import IndexWriter
@@ -29,11 +37,11 @@ from backups.engine.known import Known
 from backups.engine.layout import INDEX, SNAPSHOTS
 from backups.engine.names import quote_name
 from backups.engine.pack import DEFAULT_PACK_SIZE, PackBuilder
-from backups.engine.packer import Carrier, PackWriter, store_bytes
-from backups.engine.pool import Handler, Pool, Report, default_workers
-from backups.engine.ports import CancelToken, Entry, Progress, Silent, Source, SourceFolder
+from backups.engine.packer import Carrier, PackWriter
+from backups.engine.pool import Handler, Pool, default_workers
+from backups.engine.ports import CancelToken, Progress, Silent, Source, SourceFolder
 from backups.engine.repository import Repository
-from backups.engine.saver import Counts, OldTree, Saver
+from backups.engine.saver import Counts, Saver
 from backups.engine.snapshot import Snapshot, Summary, encode_snapshot
 from backups.engine.times import TimeFormatter
 
@@ -47,7 +55,6 @@ FEW_ENTRIES = 4096
 CHECKPOINT_SECONDS = 600
 _FRAMES = 5000
 """Calls below one another: three for each of the 800 folders a source enters, and those of the caller."""
-_FLUSH = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +108,6 @@ class BackupResult:
     def complete(self) -> bool:
         """Whether every item was read as it should be."""
         return not self.problems
-
-
-@dataclass(slots=True)
-class _Open:
-    """A folder the coordinator opened itself, with a place for the node of each of its items."""
-
-    folder: SourceFolder
-    path: bytes
-    old: OldTree
-    old_id: str | None
-    entries: list[Entry]
-    nodes: list[bytes | None]
-    above: _Open | None
-    slot: int
-
-
-@dataclass(slots=True)
-class _Unit:
-    """A piece of work: some items of an open folder.  ``weight`` in bytes, folders counting as much as the largest."""
-
-    where: _Open
-    slots: list[int]
-    weight: int
 
 
 class Backup:
@@ -196,14 +180,14 @@ class Backup:
 
     def _save(self, saver: Saver, packer: PackWriter, carrier: Carrier, workers: int) -> str:
         root = self._source.root(self._note)
-        opened: list[_Open] = []
+        opened: list[OpenFolder] = []
         try:
             units = self._plan(saver, root, opened)
             if len(units) > 1 and workers:
                 self._share_out(units, saver, packer, carrier, workers)
             else:
                 for unit in units:
-                    for slot, node in zip(unit.slots, _do_unit(saver, unit), strict=True):
+                    for slot, node in zip(unit.slots, do_unit(saver, unit), strict=True):
                         unit.where.nodes[slot] = node
             return self._close_folders(saver, opened)
         finally:
@@ -249,12 +233,12 @@ class Backup:
 
     # ------------------------------------------------------------------ sharing out
 
-    def _plan(self, saver: Saver, root: SourceFolder, opened: list[_Open]) -> list[_Unit]:
+    def _plan(self, saver: Saver, root: SourceFolder, opened: list[OpenFolder]) -> list[Unit]:
         """Open the top of the tree, breadth first, until there are enough folders for all."""
         top = self._open(saver, root, b"", self._parent.tree if self._parent else None, None, 0)
         opened.append(top)
-        units: list[_Unit] = []
-        waiting: deque[tuple[_Open, int]] = deque()
+        units: list[Unit] = []
+        waiting: deque[tuple[OpenFolder, int]] = deque()
         self._sort_items(saver, top, units, waiting)
         while waiting and len(waiting) + len(units) < UNITS and len(opened) < 4 * UNITS:
             where, slot = waiting.popleft()
@@ -262,17 +246,17 @@ class Backup:
             if inner is not None:
                 opened.append(inner)
                 self._sort_items(saver, inner, units, waiting)
-        units.extend(_Unit(where, [slot], 1 << 62) for where, slot in waiting)
+        units.extend(Unit(where, [slot], 1 << 62) for where, slot in waiting)
         units.sort(key=lambda unit: -unit.weight)
         return units
 
     def _open(
-        self, saver: Saver, folder: SourceFolder, path: bytes, old_id: str | None, above: _Open | None, slot: int
-    ) -> _Open:
+        self, saver: Saver, folder: SourceFolder, path: bytes, old_id: str | None, above: OpenFolder | None, slot: int
+    ) -> OpenFolder:
         entries = folder.entries()
-        return _Open(folder, path, saver.old_tree(old_id), old_id, entries, [None] * len(entries), above, slot)
+        return OpenFolder(folder, path, saver.old_tree(old_id), old_id, entries, [None] * len(entries), above, slot)
 
-    def _enter(self, saver: Saver, where: _Open, slot: int) -> _Open | None:
+    def _enter(self, saver: Saver, where: OpenFolder, slot: int) -> OpenFolder | None:
         entry = where.entries[slot]
         path = where.path + b"/" + entry.name
         old = where.old.nodes.get(quote_name(entry.name))
@@ -287,10 +271,12 @@ class Backup:
             self._note(path, error)
             return None
 
-    def _sort_items(self, saver: Saver, where: _Open, units: list[_Unit], waiting: deque[tuple[_Open, int]]) -> None:
+    def _sort_items(
+        self, saver: Saver, where: OpenFolder, units: list[Unit], waiting: deque[tuple[OpenFolder, int]]
+    ) -> None:
         """Put folders aside, finish what costs nothing, and make batches of the files."""
         few = len(where.entries) <= FEW_ENTRIES
-        batch = _Unit(where, [], 0)
+        batch = Unit(where, [], 0)
         for slot, entry in enumerate(where.entries):
             if entry.kind == "dir":
                 waiting.append((where, slot))
@@ -307,13 +293,13 @@ class Backup:
             batch.weight += entry.size
             if len(batch.slots) >= BATCH_FILES or batch.weight >= BATCH_BYTES:
                 units.append(batch)
-                batch = _Unit(where, [], 0)
+                batch = Unit(where, [], 0)
         if batch.slots:
             units.append(batch)
 
-    def _share_out(self, units: list[_Unit], saver: Saver, packer: PackWriter, carrier: Carrier, workers: int) -> None:
+    def _share_out(self, units: list[Unit], saver: Saver, packer: PackWriter, carrier: Carrier, workers: int) -> None:
         direct = self._repository.store.capabilities.forkable or self._options.dry_run
-        spool = None if direct else _Spool(self._options.workspace, self._uploads() + workers)
+        spool = None if direct else Spool(self._options.workspace, self._uploads() + workers)
         try:
             with Pool(
                 lambda: self._helper(units, spool),
@@ -328,7 +314,7 @@ class Backup:
                     for slot, node in zip(unit.slots, nodes, strict=True):
                         unit.where.nodes[slot] = node
                     saver.counts.add(counts)
-                for left in pool.everywhere(_FLUSH):
+                for left in pool.everywhere(LAST_TASK):
                     for builder in left:
                         packer.adopt(builder)
                 carrier.drain()
@@ -336,7 +322,7 @@ class Backup:
             if spool is not None:
                 spool.close()
 
-    def _close_folders(self, saver: Saver, opened: list[_Open]) -> str:
+    def _close_folders(self, saver: Saver, opened: list[OpenFolder]) -> str:
         for item in reversed(opened[1:]):
             tree_id = saver.save_tree([node for node in item.nodes if node is not None], item.old)
             assert item.above is not None
@@ -348,22 +334,22 @@ class Backup:
 
     # ------------------------------------------------------------------ one helper process
 
-    def _helper(self, units: list[_Unit], spool: _Spool | None) -> Handler:
+    def _helper(self, units: list[Unit], spool: Spool | None) -> Handler:
         cancel = CancelToken()
         signal.signal(signal.SIGTERM, lambda *_: cancel.cancel())
-        outbox = _Outbox()
+        outbox = Outbox()
         carrier = Carrier(self._repository, outbox.stored, threads=1)
         if self._options.dry_run:
-            deliver: Callable[[PackBuilder], None] = _drop
+            deliver: Callable[[PackBuilder], None] = drop
         elif spool is not None:
-            deliver = functools.partial(_send_spooled, outbox, spool, self._repository)
+            deliver = functools.partial(send_spooled, outbox, spool, self._repository)
         else:
             deliver = carrier.take
         packer = self._new_packer(deliver, spread=1)
         saver = self._new_saver(packer, outbox.problem, outbox.advance, cancel)
-        return _Helper(units, outbox, carrier, packer, saver, deliver, self._options.pack_size // 2)
+        return Helper(units, outbox, carrier, packer, saver, deliver, self._options.pack_size // 2)
 
-    def _on_report(self, report: tuple[Any, ...], carrier: Carrier, spool: _Spool | None) -> None:
+    def _on_report(self, report: tuple[Any, ...], carrier: Carrier, spool: Spool | None) -> None:
         match report:
             case ("stored", pack_id, header, size):
                 self._on_stored(pack_id, header, size)
@@ -382,7 +368,7 @@ class Backup:
         return min(16, self._repository.store.capabilities.connections or 4)
 
     def _deliver_to(self, carrier: Carrier) -> Callable[[PackBuilder], None]:
-        return _drop if self._options.dry_run else carrier.take
+        return drop if self._options.dry_run else carrier.take
 
     def _new_packer(self, deliver: Callable[[PackBuilder], None], *, spread: int) -> PackWriter:
         options = self._options
@@ -447,139 +433,8 @@ class Backup:
             self._index_writer.flush()
 
 
-class _Outbox:
-    """A helper's messages to the coordinator; progress only a few times a second."""
-
-    def __init__(self) -> None:
-        self.report: Report = lambda _: None
-        self._files = self._bytes = self._quiet = 0
-        self._item = b""
-        self._sent = 0.0
-
-    def advance(self, files: int, size: int, item: bytes) -> None:
-        self._files += files
-        self._bytes += size
-        self._item = item or self._item
-        self._quiet += 1
-        if self._quiet & 31 == 0 and time.monotonic() - self._sent > 0.25:
-            self.flush()
-
-    def flush(self) -> None:
-        self._sent = time.monotonic()
-        self.report(("progress", self._files, self._bytes, self._item))
-        self._files = self._bytes = 0
-
-    def problem(self, path: bytes, error: Exception) -> None:
-        self.report(("problem", *describe(path, error)))
-
-    def stored(self, pack_id: str, header: bytes, size: int) -> None:
-        self.report(("stored", pack_id, header, size))
-
-
-@dataclass(slots=True)
-class _Helper:
-    """What a helper process does with its tasks: a unit by its number, or the last one, to give away what is left."""
-
-    units: list[_Unit]
-    outbox: _Outbox
-    carrier: Carrier
-    packer: PackWriter
-    saver: Saver
-    deliver: Callable[[PackBuilder], None]
-    worth_storing: int
-
-    def __call__(self, task: int, report: Report) -> Any:
-        self.outbox.report = report
-        self.carrier.collect()
-        if task == _FLUSH:
-            return self._give_away()
-        self.saver.counts = Counts()
-        nodes = _do_unit(self.saver, self.units[task])
-        self.outbox.flush()
-        return nodes, self.saver.counts
-
-    def _give_away(self) -> list[PackBuilder]:
-        """Store what fills half a pack, and return what the coordinator should join with others."""
-        self.saver.close()
-        left = self.packer.unfinished()
-        for builder in left:
-            if builder.size > self.worth_storing:
-                self.deliver(builder)
-        self.carrier.drain()
-        self.outbox.flush()
-        return [builder for builder in left if builder.size <= self.worth_storing]
-
-    def close(self) -> None:
-        """Finish the put that is under way, so that no temporary file stays behind."""
-        self.saver.close()
-        self.carrier.close()
-
-
-def _send_spooled(outbox: _Outbox, spool: _Spool, repository: Repository, builder: PackBuilder) -> None:
-    outbox.report(spool.send(repository, builder))
-
-
-class _Spool:
-    """Packs on their way from helpers to the coordinator, which alone holds the connections.
-
-    At most ``places`` of them exist at once; a helper waits for a place.
-    """
-
-    def __init__(self, workspace: Path | None, places: int) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="holdfast-packs-", dir=workspace))
-        self._places = get_context("fork").BoundedSemaphore(places)
-
-    def send(self, repository: Repository, builder: PackBuilder) -> tuple[str, str, str, bytes]:
-        """Seal a pack into a file (in a helper) and return what to tell the coordinator."""
-        pack = builder.finish(repository.key)
-        self._places.acquire()
-        path = self._folder / pack.id
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.writelines(pack.parts)
-        return "spooled", str(path), pack.id, pack.header
-
-    def upload(self, repository: Repository, path: str, pack_id: str, header: bytes) -> tuple[str, bytes, int]:
-        """Store a pack from its file (in a thread of the coordinator)."""
-        try:
-            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                Path(path).unlink()
-                with memoryview(mapped) as view:
-                    store_bytes(repository, pack_id, view)
-                    return pack_id, header, len(view)
-        finally:
-            self._places.release()
-
-    def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _do_unit(saver: Saver, unit: _Unit) -> list[bytes | None]:
-    where = unit.where
-    nodes = []
-    for slot in unit.slots:
-        entry = where.entries[slot]
-        old = where.old.nodes.get(quote_name(entry.name))
-        nodes.append(saver.node(where.folder, entry, where.path + b"/" + entry.name, old))
-    return nodes
-
-
-def _drop(_: PackBuilder) -> None:
-    """A dry run stores nothing."""
-
-
 def _is_item_error(error: Exception) -> bool:
     return isinstance(error, OSError | SourceProblem)
-
-
-def describe(path: bytes, error: Exception) -> tuple[str, str]:
-    """Return a path and an error as text for people; names that are not UTF-8 keep their bytes as surrogates."""
-    if isinstance(error, FileNotFoundError):
-        message = "is not there, or vanished while the folder was read"
-    elif isinstance(error, OSError):
-        message = error.strerror or str(error)
-    else:
-        message = str(error)
-    return os.fsdecode(path), message
 
 
 def backup(
