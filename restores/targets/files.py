@@ -127,7 +127,7 @@ class NewFile:
         lacking = place.metadata.apply(self._fd, entry, place.owner, clean=place.clean)
         if self._name:
             temporary, self._name = self._name, b""
-            take_name(place.folder, temporary, name)
+            take_name(place.folder, temporary, place.folder, name)
         else:
             give_name(place.folder, self._fd, name)
         self.close()

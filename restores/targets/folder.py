@@ -98,6 +98,7 @@ class OpenFolder:
         self._metadata = metadata
         self._opener = opener
         self._uid = uid
+        self._shop: tuple[int, bytes] | None = None
         self.fresh = fresh
         have = self._have = os.fstat(fd)
         if fresh and have.st_uid != uid:
@@ -169,40 +170,39 @@ class OpenFolder:
         name = checked_name(entry.name)
         if entry.kind in _DEVICES and not self._metadata.policy.devices:
             return False
+        shop = self._workshop()
         temporary = temporary_name()
-        self._make(temporary, entry)
+        _make(shop, temporary, entry)
         try:
-            fd = self._held(temporary, entry)
+            fd = os.open(temporary, _ITEM, dir_fd=shop)
             try:
                 lacking = self._metadata.apply_by_path(fd, entry, os.fstat(fd))
             finally:
                 os.close(fd)
         except BaseException:
-            drop_name(self._fd, temporary)
+            drop_name(shop, temporary)
             raise
-        take_name(self._fd, temporary, name)
+        take_name(shop, temporary, self._fd, name)
         _raise(lacking)
         return True
 
-    def _make(self, name: bytes, entry: Entry) -> None:
-        if entry.kind == "symlink":
-            os.symlink(entry.target, name, dir_fd=self._fd)
-        elif entry.kind == "fifo":
-            os.mkfifo(name, _PRIVATE, dir_fd=self._fd)
-        elif entry.kind in _DEVICES:
-            os.mknod(name, _DEVICES[entry.kind] | _PRIVATE, entry.rdev, dir_fd=self._fd)
-        else:
-            raise TargetProblem(f"items of the kind {entry.kind!r} cannot be made")
+    def _workshop(self) -> int:
+        """Return the descriptor of a folder in which nobody else can touch a name.
 
-    def _held(self, name: bytes, entry: Entry) -> int:
-        """Return a descriptor of the item just made; TargetProblem if somebody put another one in its place."""
-        fd = os.open(name, _ITEM, dir_fd=self._fd)
-        info = os.fstat(fd)
-        made = _KINDS.get(stat.S_IFMT(info.st_mode)) == entry.kind and info.st_uid == self._uid
-        if not made or info.st_nlink != 1:
-            os.close(fd)
-            raise TargetProblem("was replaced while it was being restored")
-        return fd
+        What is made there is what gets its owner: in the folder itself, its own owner could put somebody
+        else's item in its place in between.
+        """
+        if _is_private(self._have, self._uid):
+            return self._fd
+        if self._shop is None:
+            name = temporary_name()
+            os.mkdir(name, _PRIVATE_FOLDER, dir_fd=self._fd)
+            fd = os.open(name, FOLDER, dir_fd=self._fd)
+            if not _is_private(os.fstat(fd), self._uid):
+                os.close(fd)
+                raise TargetProblem("a temporary folder was replaced")
+            self._shop = (fd, name)
+        return self._shop[0]
 
     def make_folder(self, name: bytes) -> bool:
         """Make a folder, private until it is finished."""
@@ -249,9 +249,29 @@ class OpenFolder:
 
     def close(self) -> None:
         """Close the descriptor."""
+        if self._shop is not None:
+            os.close(self._shop[0])
+            with suppress(OSError):
+                os.rmdir(self._shop[1], dir_fd=self._fd)
+            self._shop = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _is_private(info: os.stat_result, uid: int) -> bool:
+    return info.st_uid == uid and not info.st_mode & 0o077
+
+
+def _make(folder: int, name: bytes, entry: Entry) -> None:
+    if entry.kind == "symlink":
+        os.symlink(entry.target, name, dir_fd=folder)
+    elif entry.kind == "fifo":
+        os.mkfifo(name, _PRIVATE, dir_fd=folder)
+    elif entry.kind in _DEVICES:
+        os.mknod(name, _DEVICES[entry.kind] | _PRIVATE, entry.rdev, dir_fd=folder)
+    else:
+        raise TargetProblem(f"items of the kind {entry.kind!r} cannot be made")
 
 
 def _raise(problem: TargetProblem | None) -> None:

@@ -23,15 +23,15 @@ def give_name(folder: int, fd: int, name: bytes) -> None:
     except FileExistsError:
         temporary = temporary_name()
         os.link(path, temporary, dst_dir_fd=folder, follow_symlinks=True)
-        take_name(folder, temporary, name)
+        take_name(folder, temporary, folder, name)
 
 
-def take_name(folder: int, temporary: bytes, name: bytes) -> None:
-    """Rename a temporary item; if that fails, remove it."""
+def take_name(shop: int, temporary: bytes, folder: int, name: bytes) -> None:
+    """Rename a temporary item of ``shop`` to ``name`` of ``folder``; if that fails, remove it."""
     try:
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.rename(temporary, name, src_dir_fd=shop, dst_dir_fd=folder)
     except BaseException as error:
-        drop_name(folder, temporary)
+        drop_name(shop, temporary)
         if isinstance(error, OSError) and error.errno in (EISDIR, ENOTEMPTY):
             raise TargetProblem("a folder is in the way") from error
         raise

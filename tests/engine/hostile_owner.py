@@ -1,7 +1,8 @@
 """The owner of a tree who plays against a restore into it, as fast as the machine can, until his standard input ends.
 
 Run as a program: ``python hostile_owner.py FOLDER swap A B [A B …]`` exchanges names, and puts back what the restore
-took away; ``… FOLDER steal FILE`` puts a hard link to FILE in the place of every temporary name.  It says "ready" when
+took away; ``… FOLDER steal ITEM…`` puts a hard
+link to one of the items in the place of every temporary name.  It says "ready" when
 it has begun, and in the end how often it succeeded.
 """
 
@@ -37,18 +38,21 @@ def swapper(names: list[str]) -> Callable[[], int]:
     return swap
 
 
-def stealer(victim: str) -> Callable[[], int]:
-    """Return a function that takes every temporary name there is."""
+def stealer(victims: list[str]) -> Callable[[], int]:
+    """Return a function that takes every temporary name there is, and lets go of what it put there at once."""
 
     def steal() -> int:
         stolen = 0
         for name in os.listdir("."):
             if name.startswith(".holdfast-"):
+                victim = victims[stolen % len(victims)]
                 with suppress(OSError):
-                    os.link(victim, "prepared")
-                    os.rename(name, "stolen")
+                    os.link(victim, "prepared", follow_symlinks=False)
+                    os.rename(name, f"stolen-{stolen % 50}")
                     os.rename("prepared", name)
                     stolen += 1
+                    if stolen % 2:
+                        os.unlink(name)
                 with suppress(OSError):
                     os.unlink("prepared")
         return stolen
@@ -58,7 +62,7 @@ def stealer(victim: str) -> Callable[[], int]:
 
 def main(folder: str, role: str, arguments: list[str]) -> None:
     os.chdir(folder)
-    play = swapper(arguments) if role == "swap" else stealer(arguments[0])
+    play = swapper(arguments) if role == "swap" else stealer(arguments)
     print("ready", flush=True)
     done = turns = 0
     while True:

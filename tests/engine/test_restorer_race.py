@@ -213,18 +213,19 @@ def test_removing_a_tree_follows_no_link_that_comes_and_goes(tmp_path: Path) -> 
 @pytest.mark.parametrize("workers", [0, 2], ids=["alone", "with helpers"])
 def test_a_temporary_name_that_is_stolen_gives_nobody_anything(tmp_path: Path, field: Path, workers: int) -> None:
     repository = make_repository(tmp_path / "repository")
-    before = state(tmp_path / "victim")
-    victim = str(tmp_path / "victim" / "precious")
-    rounds = 0
+    victim = tmp_path / "victim"
+    (victim / "points").symlink_to("precious")
+    os.mkfifo(victim / "queue")
+    before = state(victim)
 
-    with enemy(str(field), "steal", victim) as stolen:
+    with enemy(str(field), "steal", *(str(victim / name) for name in ("precious", "points", "queue"))) as stolen:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             target = FolderTarget(tmp_path / "out", quick=False)
             restore_to(repository, target, workers=workers)
-            rounds += 1
-            assert state(tmp_path / "victim") == before
+            assert state(victim) == before
             for name in ("file", "other", "points", "queue", "large"):
-                (field / name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    (field / name).unlink()
 
     assert stolen[0]
