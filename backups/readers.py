@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from django.db import close_old_connections
 
-from backups.asking import ANSWER, ANSWER_SECONDS, LARGEST_ANSWER, QUESTIONS, client
+from worker.asking import ANSWER, ANSWER_SECONDS, LARGEST_ANSWER, QUESTIONS, client
 from backups.gateway import EngineSession, session_spec
 from backups.models import Repository, Snapshot
 from backups.reveal import reveal_key

@@ -11,25 +11,16 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from backups.gateway import master_key
 from backups.keys import schedule_place
 from backups.models import Schedule
+from backups.places import answer_place, password_place
 from panel.accounts.models import User
 from panel.audit.models import AuditEvent
 from panel.audit.services import record
 from panel.core.errors import NotAllowed, PanelError
-from panel.core.sealing import Place, PublicSealer
+from panel.core.sealing import PublicSealer
 from worker.clock import now
 
 _TRIES = 10
 _WITHIN = timedelta(minutes=15)
-
-
-def password_place(request_id: str) -> Place:
-    """Return where the password of a request belongs."""
-    return Place("reveal", "password", request_id)
-
-
-def answer_place(schedule_id: int) -> Place:
-    """Return where the answer belongs."""
-    return Place("reveal", "key", str(schedule_id))
 
 
 def reveal_key(user: User, question: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ CACHE_DIR = env.path("CACHE_DIR", DATA_DIR / "cache")
 PRODUCTION = env.flag("PRODUCTION", default=False)
 DEBUG = env.flag("DEBUG", default=False)
 SECRET_KEY = env.secret("SECRET_KEY")
+SECRET_KEY_GIVEN = bool(SECRET_KEY)
 if not SECRET_KEY:
     _file = DATA_DIR / "secret_key"
     if _file.exists():

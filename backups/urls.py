@@ -1,0 +1,24 @@
+"""Doors to the backups."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from backups.views import history, keys, schedules, snapshots
+
+app_name = "backups"
+urlpatterns = [
+    path("backups/schedules/", schedules.schedule_list, name="schedule_list"),
+    path("backups/schedules/new/", schedules.schedule_create, name="schedule_create"),
+    path("backups/schedules/preview/", schedules.timing_preview, name="timing_preview"),
+    path("backups/schedules/run/", schedules.schedule_run_all, name="schedule_run_all"),
+    path("backups/schedules/<int:number>/edit/", schedules.schedule_update, name="schedule_update"),
+    path("backups/schedules/<int:number>/run/", schedules.schedule_run, name="schedule_run"),
+    path("backups/schedules/<int:number>/toggle/", schedules.schedule_toggle, name="schedule_toggle"),
+    path("backups/schedules/<int:number>/delete/", schedules.schedule_delete, name="schedule_delete"),
+    path("backups/schedules/<int:number>/key/", keys.schedule_key, name="schedule_key"),
+    path("backups/history/", history.history, name="history"),
+    path("backups/history/clear/", history.history_clear, name="history_clear"),
+    path("backups/restore/", snapshots.snapshot_list, name="snapshot_list"),
+    path("snapshots/<int:number>/browse/", snapshots.snapshot_browse, name="snapshot_browse"),
+]

@@ -1,0 +1,60 @@
+"""What every page shows around its content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+import panel
+from panel.accounts.models import Account, Server
+from panel.options.selectors import options
+
+_ADMIN = (
+    ("panel:overview", "Overview", "shield-check"),
+    ("accounts:account_list", "Accounts", "users"),
+    ("backups:schedule_list", "Backups", "database-export"),
+    ("worker:queue", "Queue", "layout-list"),
+    ("destinations:destination_list", "Destinations", "server-2"),
+    ("options:settings_home", "Settings", "settings"),
+    ("audit:event_list", "Audit", "file-search"),
+    ("panel:system", "System", "activity"),
+)
+_USER = (
+    ("panel:overview", "Overview", "shield-check"),
+    ("backups:schedule_list", "Backups", "database-export"),
+    ("accounts:mine", "My settings", "settings"),
+)
+_SECTIONS = {"panel:overview": "panel:overview", "panel:system": "panel:system", "accounts:mine": "accounts:mine"}
+_BY_SPACE = {
+    "accounts": "accounts:account_list", "backups": "backups:schedule_list", "restores": "backups:schedule_list",
+    "worker": "worker:queue", "destinations": "destinations:destination_list", "options": "options:settings_home",
+    "audit": "audit:event_list",
+}  # fmt: skip
+
+
+def shell(request: HttpRequest) -> dict[str, Any]:
+    """Return the menu, the theme and the settings that pages need."""
+    theme = request.COOKIES.get("holdfast_theme", "")
+    base: dict[str, Any] = {"theme": theme if theme in ("light", "dark") else "", "version": panel.__version__}
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return base
+    match = request.resolver_match
+    name = match.view_name if match else ""
+    section = _SECTIONS.get(name) or ("backups:schedule_list" if name == "worker:job_detail" else "")
+    section = section or _BY_SPACE.get(name.partition(":")[0], "")
+    shown = options("time_format", "host_name", "backup_enabled", "pause_queue")
+    foot = Server.objects.order_by("pk").first() if user.is_admin else None
+    own = None if user.is_admin else Account.objects.visible_to(user).first()
+    return base | {
+        "menu": [(view, label, icon, view == section) for view, label, icon in (_ADMIN if user.is_admin else _USER)],
+        "twelve": shown["time_format"] == "12",
+        "host_name": shown["host_name"],
+        "backups_off": not shown["backup_enabled"],
+        "queue_paused": shown["pause_queue"] and user.is_admin,
+        "server": foot,
+        "own_account": own,
+        "now": timezone.now(),
+    }

@@ -1,0 +1,57 @@
+"""``manage.py up``: the whole panel in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from panel.web import firstrun, supervisor
+from worker.reaper import reap
+
+
+class Command(BaseCommand):
+    """Set up what is missing, then run everything until Ctrl-C."""
+
+    help = "Set up what is missing, then run web, worker, readers, scheduler and broker until Ctrl-C."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take where to listen, and whether to make the sample account."""
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--no-sample", action="store_true")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Set up and run."""
+        firstrun.make_folders()
+        call_command("migrate", verbosity=0, interactive=False)
+        call_command("collectstatic", verbosity=0, interactive=False)
+        reap(worker="")
+        password = firstrun.make_rows(sample=not options["no_sample"])
+        web = supervisor.web_user()
+        if web is not None:
+            web = self._hand_over(web)
+        if password:
+            self.stdout.write(f"\n  Sign in as  admin\n  Password    {password}\n  It is not shown again.\n")
+        self.stdout.write(f"\nHoldfast is on http://{options['host']}:{options['port']}  (Ctrl-C stops it)\n")
+        self.stdout.flush()
+        sys.exit(supervisor.Supervisor(supervisor.parts(options["host"], options["port"], web)).run())
+
+    def _hand_over(self, web: tuple[int, int]) -> tuple[int, int] | None:
+        """Give the web process's user what it needs; None if it could not read the program anyway."""
+        if not supervisor.can_read(web, settings.BASE_DIR / "manage.py"):
+            self.stderr.write("The web process stays root: its own user cannot read the program's folder.\n")
+            return None
+        data = settings.DATA_DIR
+        for path in (data / "db", *(data / "db").iterdir(), data / "secret_key", settings.DOWNLOADS_DIR):
+            if path.exists():
+                os.chown(path, web[0], web[1])
+        os.chown(data / "run", 0, web[1])
+        (data / "run").chmod(0o2770)
+        return web

