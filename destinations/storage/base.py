@@ -96,9 +96,22 @@ class HashesServerSide(Protocol):
         """Return the hex digest, or None where this object has none."""
 
 
+@dataclass(frozen=True, slots=True)
+class LockPolicy:
+    """What a storage's object lock is set to."""
+
+    enabled: bool = False
+    default_mode: str = ""
+    """Retention that every new object gets, ``locks/`` too: then nobody can remove a lock in time."""
+    default_days: int = 0
+
+
 @runtime_checkable
 class LocksObjects(Protocol):
-    """A store whose storage can keep an object from being changed or deleted until a date."""
+    """A store whose storage may be able to keep an object from being changed or deleted until a date."""
+
+    def lock_policy(self) -> LockPolicy:
+        """Return what object lock is set to."""
 
     def lock_until(self, key: str, until: datetime) -> None:
         """Protect the object until then; an earlier end than the present one is refused by the storage."""

@@ -6,15 +6,18 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from destinations.storage.base import ObjectStore
-from destinations.storage.config import FtpConfig, Secret, SftpConfig
+from destinations.storage.config import FtpConfig, S3Config, Secret, SftpConfig
 from destinations.storage.ftp import FtpStore
 from destinations.storage.local import LocalStore
 from destinations.storage.memory import MemoryStore
-from destinations.storage.names import is_temporary
+from destinations.storage.s3 import S3Store
 from destinations.storage.sftp import SftpStore
 from destinations.storage.wrappers import (
     BandwidthStore,
@@ -37,16 +40,10 @@ class Place:
 
     open: Callable[[], ObjectStore]
     shared: bool = True
-    unfinished: Callable[[], list[str]] = list
-    """The names of unfinished puts, as the storage itself sees them."""
     many: int = 1100
     """How many objects a long listing has."""
     replaces_at_once: bool = True
     """Whether the server renames over a file as one step; rclone's own removes the old one first."""
-
-
-def _temporary_files(folder: Path) -> list[str]:
-    return [path.name for path in folder.rglob("*") if is_temporary(path.name)]
 
 
 def wrapped(inner: ObjectStore) -> ObjectStore:
@@ -62,7 +59,7 @@ def _memory(_folder: Path) -> Place:
 
 
 def _local(folder: Path) -> Place:
-    return Place(lambda: LocalStore(folder / "store"), unfinished=lambda: _temporary_files(folder))
+    return Place(lambda: LocalStore(folder / "store"))
 
 
 def _stack_on_local(folder: Path) -> Place:
@@ -120,8 +117,7 @@ def _own(folder: Path) -> str:
 def _ftp(server: str, **settings: Any) -> Callable[[Path], Place]:
     def make(folder: Path) -> Place:
         config = ftp_config(server, folder, **settings)
-        home = Path(lend(server)["home"]) / _own(folder)
-        return Place(lambda: FtpStore(config), unfinished=lambda: _temporary_files(home), many=100)
+        return Place(lambda: FtpStore(config), many=100)
 
     return make
 
@@ -143,10 +139,8 @@ def sftp_config(server: str, folder: Path, **settings: Any) -> SftpConfig:
 def _sftp(server: str, replaces_at_once: bool = True, **settings: Any) -> Callable[[Path], Place]:
     def make(folder: Path) -> Place:
         config = sftp_config(server, folder, **settings)
-        home = Path(lend(server)["home"]) / _own(folder)
         return Place(
             lambda: SftpStore(config),
-            unfinished=lambda: _temporary_files(home),
             many=300,
             replaces_at_once=replaces_at_once,
         )
@@ -162,6 +156,52 @@ def _stack_on_sftp(folder: Path) -> Place:
 def _stack_on_ftp(folder: Path) -> Place:
     config = ftp_config("pure-ftpd", folder)
     return Place(lambda: wrapped(FtpStore(config)), many=100)
+
+
+def s3_config(server: str, folder: Path, **settings: Any) -> S3Config:
+    """Settings for a lent S3 server; every test folder has a prefix of its own there."""
+    told = lend(server)
+    values: dict[str, Any] = {
+        "bucket": told.get("bucket", f"contract-{os.getpid()}"),
+        "create_bucket": "bucket" not in told,
+        "prefix": _own(folder),
+        "endpoint": told["endpoint"],
+        "access_key": told["access_key"],
+        "secret_key": Secret(told["secret_key"]),
+    }
+    return S3Config(**{**values, **settings})
+
+
+def _s3(server: str, **settings: Any) -> Callable[[Path], Place]:
+    def make(folder: Path) -> Place:
+        config = s3_config(server, folder, **settings)
+        if config.create_bucket:
+            _make_bucket(config)
+        return Place(
+            lambda: S3Store(config), many=1100 if server == "ceph-rgw" else 100, replaces_at_once=server != "rclone-s3"
+        )
+
+    return make
+
+
+@cache
+def _bucket_made(endpoint: str, bucket: str) -> set[str]:
+    return set()
+
+
+def _make_bucket(config: S3Config) -> None:
+    made = _bucket_made(config.endpoint, config.bucket)
+    if made:
+        return
+    made.add(config.bucket)
+    store = S3Store(msgspec.structs.replace(config, prefix=""))
+    store.put("bucket-is-there", b"")
+    store.close()
+
+
+def _stack_on_s3(folder: Path) -> Place:
+    place = _s3("ceph-rgw")(folder)
+    return Place(lambda: wrapped(place.open()), many=100)
 
 
 PLACES: dict[str, Callable[[Path], Place]] = {
@@ -182,4 +222,8 @@ PLACES: dict[str, Callable[[Path], Place]] = {
     "openssh": _sftp("openssh"),
     "rclone-sftp": _sftp("rclone-sftp", replaces_at_once=False),
     "openssh-stack": _stack_on_sftp,
+    "ceph-rgw": _s3("ceph-rgw"),
+    "ceph-rgw-parts": _s3("ceph-rgw", part_size=5 << 20),
+    "rclone-s3": _s3("rclone-s3"),
+    "ceph-rgw-stack": _stack_on_s3,
 }

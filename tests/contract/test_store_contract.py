@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import pairwise
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -450,23 +451,29 @@ def test_two_writers_of_one_key_leave_one_whole_object(place: Place, store: Obje
 # killed writers, forked children
 
 
-def _put_slowly(place: Place) -> None:
-    store = place.open()
-    assert isinstance(store, AcceptsPace)
-    BandwidthStore(store, Throttle(Rates(up=1 << 20))).put("data/ab/slow", bytes(64 << 20))
+def _put_slowly(place: Place, began: Event) -> None:
+    class Telling(Throttle):
+        sent = 0
+
+        def up(self, count: int) -> None:
+            super().up(count)
+            self.sent += count
+            if self.sent > 300_000:
+                began.set()
+
+    BandwidthStore(place.open(), Telling(Rates(up=1 << 20))).put("data/ab/slow", bytes(24 << 20))
 
 
 def test_a_killed_writer_leaves_nothing_visible(place: Place, store: ObjectStore) -> None:
     if not place.shared or not isinstance(store, AcceptsPace):
         pytest.skip("needs a driver that another process can use")
     store.put("data/ab/before", b"1")
-    writer = multiprocessing.get_context("fork").Process(target=_put_slowly, args=(place,))
+    fork = multiprocessing.get_context("fork")
+    began = fork.Event()
+    writer = fork.Process(target=_put_slowly, args=(place, began))
     writer.start()
     try:
-        deadline = time.monotonic() + 20
-        while not place.unfinished():
-            assert time.monotonic() < deadline, "the writer did not begin"
-            time.sleep(0.02)
+        assert began.wait(30), "the writer did not begin"
         assert listed(store) == {"data/ab/before": 1}
     finally:
         assert writer.pid

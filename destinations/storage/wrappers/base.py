@@ -12,6 +12,7 @@ from destinations.storage.base import (
     CountsRequests,
     Data,
     HashesServerSide,
+    LockPolicy,
     LocksObjects,
     ObjectInfo,
     ObjectStore,
@@ -103,6 +104,11 @@ class _Hashes(Wrapper):
 
 
 class _Locks(Wrapper):
+    def lock_policy(self) -> LockPolicy:
+        """Return what object lock is set to."""
+        inner = cast(LocksObjects, self._inner)
+        return self._call("lock_policy", "", inner.lock_policy)
+
     def lock_until(self, key: str, until: datetime) -> None:
         """Protect the object until then."""
         inner = cast(LocksObjects, self._inner)
