@@ -13,9 +13,7 @@ import msgspec
 
 from backups.engine.edit import save_snapshot
 from backups.engine.errors import BadRequest, Canceled
-from backups.engine.layout import SNAPSHOTS
 from backups.engine.newpacks import NewPacks
-from backups.engine.proof import prove_stored
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot, already_copied, copy_of
 from backups.engine.transfer import Task, TransferOptions, transfer
@@ -67,7 +65,6 @@ def copy_snapshots(
     watch.check()
     result.packs = len(packs.all)
     result.copied = [(snapshot, save_snapshot(target, copy_of(snapshot))) for snapshot in wanted]
-    prove_stored(target, SNAPSHOTS, [copy.id for _, copy in result.copied])
     return result
 
 

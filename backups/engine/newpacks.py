@@ -1,4 +1,4 @@
-"""The packs a maintenance run makes: each is proven, noted, and named by an index object in time."""
+"""The packs a maintenance run makes: each is noted, and named by an index object in time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backups.engine.errors import Corrupt
 from backups.engine.index import IndexWriter
-from backups.engine.layout import DATA, INDEX, object_key
+from backups.engine.layout import INDEX
 from backups.engine.packer import Carrier, PackWriter
-from backups.engine.proof import prove_stored
 from backups.engine.repository import Repository
 
 _CHECKPOINT_SECONDS = 600
@@ -31,10 +29,7 @@ class NewPacks:
         self._unsaved: list[tuple[str, bytes]] = []
 
     def stored(self, pack_id: str, header: bytes, size: int) -> None:
-        """Note a pack that was stored.  Raises Corrupt or StoreError unless it is there with its size."""
-        found = self._repository.store.stat(object_key(DATA, pack_id))
-        if found != size:
-            raise Corrupt(f"pack {pack_id} was stored with {found} of {size} bytes", kind="pack", object_id=pack_id)
+        """Note a pack that was stored, of ``size`` bytes."""
         self.all.append((pack_id, header))
         self._writer.add(pack_id, header)
         if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
@@ -42,8 +37,7 @@ class NewPacks:
             self._writer.flush()
 
     def unsaved(self) -> list[tuple[str, bytes]]:
-        """Give away the packs that no index object names yet, after making sure of those that are named."""
-        prove_stored(self._repository, INDEX, self._writer.saved)
+        """Give away the packs that no index object names yet."""
         self._unsaved = self._writer.take()
         return self._unsaved
 
@@ -54,9 +48,8 @@ class NewPacks:
         self._writer.flush()
 
     def settle(self) -> None:
-        """Save the index of everything, and make the open repository know it.  Raises Corrupt, StoreError."""
+        """Save the index of everything, and make the open repository know it.  Raises StoreError."""
         self._writer.flush()
-        prove_stored(self._repository, INDEX, self._writer.saved)
         if self.all:
             self._repository.extend_index(self.all, self._writer.saved)
 

@@ -1,6 +1,6 @@
 """Replaces index objects: without packs that are to go, with packs that are new.
 
-The order is what makes it safe to be killed: new objects are stored and read back, then old ones are removed,
+The order is what makes it safe to be killed: new objects are stored and seen there, then old ones are removed,
 and only after that may the caller remove packs.  At no time does an index name a pack that is gone.
 """
 
@@ -14,7 +14,6 @@ from backups.engine.errors import Corrupt
 from backups.engine.index import encode_index
 from backups.engine.layout import INDEX
 from backups.engine.pack import ENTRY_PLAIN, MAX_HEADER, Entry, parse_header
-from backups.engine.proof import prove_stored
 from backups.engine.repository import Repository
 from backups.engine.sweep import sweep
 from backups.engine.watch import Watch
@@ -105,7 +104,6 @@ def rewrite_index(
     lost = set(expect) - seen
     if lost:
         raise StoreError(f"the storage does not list the index of pack {min(lost)}; try again later")
-    prove_stored(repository, INDEX, writer.written)
     left = sweep(repository, INDEX, old, watch, "removing old index objects")
     if left:
         raise StoreError(f"{len(left)} old index objects could not be removed, so no pack was removed either")

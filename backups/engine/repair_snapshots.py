@@ -18,7 +18,6 @@ from backups.engine.layout import SNAPSHOTS
 from backups.engine.names import unquote_name
 from backups.engine.newpacks import packing
 from backups.engine.packer import PackWriter
-from backups.engine.proof import prove_stored
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot
 from backups.engine.sweep import sweep
@@ -99,7 +98,6 @@ def _renewed(old: Snapshot, tree: str, *, forget: bool) -> Snapshot:
 def _store(repository: Repository, result: SnapshotRepair, *, forget: bool, watch: Watch) -> None:
     watch.check()
     result.repaired = [(old, save_snapshot(repository, new)) for old, new in result.repaired]
-    prove_stored(repository, SNAPSHOTS, [new.id for _, new in result.repaired])
     if forget:
         names = [old.id for old, _ in result.repaired] + [old.id for old in result.lost]
         result.left_behind = sweep(repository, SNAPSHOTS, names, watch, "removing snapshots")

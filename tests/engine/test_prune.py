@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -223,21 +224,67 @@ def test_of_a_blob_stored_twice_one_copy_stays() -> None:
     assert_whole(reopened(repository))
 
 
-def test_a_pack_of_nothing_but_copies_is_kept_instead_of_the_thin_one() -> None:
+@pytest.mark.parametrize("copies_first", [False, True])
+def test_a_pack_of_nothing_but_copies_is_kept_instead_of_the_thin_one(copies_first: bool) -> None:
     """The leftovers of a prune that was killed after its copies were indexed."""
     repository = new_repository(MemoryStore())
     writer = Writer(repository)
+    writer.force = True
+
+    def store_copies() -> str:
+        writer.blob(BlobType.DATA, noise(1))
+        writer.blob(BlobType.DATA, noise(2))
+        return writer.flush()[0]
+
+    before = store_copies() if copies_first else ""
     first = writer.snapshot({"a": noise(1), "b": noise(2), "c": noise(3)}, time=TIMES[0])
+    writer.force = False
     writer.snapshot({"a": noise(1), "b": noise(2)}, time=TIMES[1])
     forget(repository, first)
     writer.force = True
-    writer.blob(BlobType.DATA, noise(1))
-    writer.blob(BlobType.DATA, noise(2))
-    (copies,) = writer.flush()
+    copies = before or store_copies()
     report = prune(repository, EVERYTHING)
     assert report.packs_repacked == 0
     assert object_key(DATA, copies) in {info.key for info in repository.store.list(DATA)}
     assert_whole(reopened(repository))
+
+
+def test_a_blob_in_two_packs_that_are_both_copied_is_copied_once() -> None:
+    repository = new_repository(MemoryStore())
+    writer = Writer(repository)
+    writer.force = True
+    first = writer.snapshot({"a": noise(1), "b": noise(2), "junk": noise(3)}, time=TIMES[0])
+    second = writer.snapshot({"a": noise(1), "c": noise(4), "junk": noise(5)}, time=TIMES[1])
+    writer.force = False
+    writer.snapshot({"a": noise(1), "b": noise(2), "c": noise(4)}, time=TIMES[2])
+    forget(repository, first, second)
+    report = prune(repository, EVERYTHING)
+    assert report.packs_repacked == 2
+    assert _copies_of(repository, noise(1)) == 1
+    assert plan_prune(repository, EVERYTHING).report.duplicate.blobs == 0
+
+
+def test_a_blob_that_a_kept_pack_has_too_is_not_copied() -> None:
+    repository = new_repository(MemoryStore())
+    writer = Writer(repository)
+    writer.force = True
+    kept = {f"k{n}": noise(30 + n) for n in range(8)}
+    thin = writer.snapshot(
+        {"a": noise(1), "b": noise(2)} | {f"junk{n}": noise(10 + n) for n in range(6)}, time=TIMES[0]
+    )
+    writer.snapshot({"a": noise(1), **kept}, time=TIMES[1])
+    writer.force = False
+    writer.snapshot({"a": noise(1), "b": noise(2), **kept}, time=TIMES[2])
+    forget(repository, thin)
+    options = PruneOptions(max_unused=Unused(size=4000), repack_smaller_than=0, workers=0)
+    report = prune(repository, options)
+    assert report.packs_repacked == 1
+    assert _copies_of(repository, noise(1)) == 1
+    assert_whole(reopened(repository))
+
+
+def _copies_of(repository: Repository, content: bytes) -> int:
+    return len(list(repository.index.find_all(BlobType.DATA, sha256(content).digest())))
 
 
 def test_mixed_packs_are_taken_apart() -> None:
@@ -298,8 +345,8 @@ def test_the_compact_table_has_a_pack_of_one_uncompressed_blob() -> None:
 
 def test_a_pack_named_twice_is_named_once_afterwards() -> None:
     repository, names = make(MemoryStore())
-    payload = repository.load_object(INDEX, next(iter(repository.ids(INDEX))))
-    repository.save_object(INDEX, payload)
+    for name in list(repository.ids(INDEX)):
+        repository.save_object(INDEX, repository.load_object(INDEX, name))
     forget(repository, names[0])
     prune(repository, EVERYTHING)
     named = [p for name in repository.ids(INDEX) for p in repository.load_object(INDEX, name).split(b'{"id":"')]

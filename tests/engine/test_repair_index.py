@@ -131,6 +131,20 @@ def test_a_pack_split_over_two_index_objects_is_joined() -> None:
     assert places(reopened(again)) == before
 
 
+def test_two_index_objects_that_disagree_are_settled_by_the_pack() -> None:
+    objects: dict[str, bytes] = {}
+    repository = make(objects)
+    before = places(reopened(repository))
+    name, size = next((name, size) for name, size in repository.ids(DATA).items() if size > 4000)
+    entries = repository.read_header(name, size)
+    wrong = [entry._replace(id=bytes(32)) for entry in entries]
+    for _ in range(2):
+        repository.save_object(INDEX, encode_index([(name, wrong)]))
+    again = opened(objects)
+    assert repair_index(again).read_packs == [name]
+    assert places(reopened(again)) == before
+
+
 def test_entries_with_a_hole_are_replaced_though_the_sum_fits() -> None:
     objects: dict[str, bytes] = {}
     repository = make(objects)

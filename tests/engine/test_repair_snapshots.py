@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from backups.engine.blob import BlobType
-from backups.engine.edit import save_snapshot
+from backups.engine.edit import save_snapshot, tag_snapshots
 from backups.engine.index import encode_index
 from backups.engine.layout import DATA, INDEX, SNAPSHOTS
 from backups.engine.repair_index import repair_index
 from backups.engine.repair_snapshots import repair_snapshots
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot
-from backups.engine.tree import decode_tree, encode_node, encode_tree
+from backups.engine.tree import EMPTY_TREE, decode_tree, encode_node, encode_tree
 from destinations.storage.errors import StoreUnreachable
 from destinations.storage.memory import MemoryStore
 from tests.engine.repositories import TIME, Writer, contents, new_repository, noise, on_disk, read_folder, reopened
@@ -82,6 +82,30 @@ def test_an_unreadable_folder_becomes_empty_and_the_rest_stays() -> None:
     ((_, new),) = result.repaired
     found = read_folder(repository, new.tree)
     assert found == {**before, "d": {"e": {}, "f": noise(3)}}
+
+
+def test_two_lost_folders_share_one_empty_tree() -> None:
+    whole = make({})
+    before = contents(whole)
+    repository = lose(whole, tree_of(whole, "d/e"), sha256(whole.load_tree(_other_tree(whole))).digest())
+    repair_snapshots(repository, repository.snapshots(), forget=True)
+    again = reopened(repository)
+    assert len(list(again.index.find_all(BlobType.TREE, sha256(EMPTY_TREE).digest()))) == 1
+    assert [len(found) for found in contents(again).values()] == [len(found) for found in before.values()]
+
+
+def _other_tree(repository: Repository) -> str:
+    nodes = decode_tree(repository.load_tree(repository.snapshots()[1].tree))
+    return next(node.subtree for node in nodes if node.subtree)
+
+
+def test_the_repaired_snapshot_names_the_one_it_replaces_even_if_that_was_tagged_before() -> None:
+    repository = make({})
+    tag_snapshots(repository, repository.snapshots(), add=["x"])
+    repository = lose(repository, blob(noise(4)))
+    ((old, new),) = repair_snapshots(repository, repository.snapshots()).repaired
+    assert old.original not in (None, old.id)
+    assert new.original == old.id
 
 
 def test_without_forget_the_old_snapshot_stays_and_the_new_one_is_tagged() -> None:
