@@ -14,6 +14,7 @@ import msgspec
 
 from destinations.storage.connect import Reach
 from destinations.storage.errors import BadConfig
+from destinations.storage.names import check_prefix
 from destinations.storage.tls import normal_pin
 
 _HIDDEN = "***"
@@ -109,6 +110,7 @@ class LocalConfig(Common, frozen=True, kw_only=True, tag_field="kind", tag="loca
     """A folder of this machine.  Defined by administrators only."""
 
     path: str
+    connections: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -246,6 +248,16 @@ def to_plain(config: Config, *, reveal: bool = False) -> dict[str, Any]:
 
     plain: dict[str, Any] = msgspec.to_builtins(config, enc_hook=give)
     return plain
+
+
+def below(config: Config, folder: str) -> Config:
+    """Return the settings for a folder of the destination: the path of one repository."""
+    name = check_prefix(folder)
+    if not name:
+        return config
+    if isinstance(config, S3Config):
+        return msgspec.structs.replace(config, prefix=f"{config.prefix.rstrip('/')}/{name}".lstrip("/"))
+    return msgspec.structs.replace(config, path=f"{config.path.rstrip('/')}/{name}" if config.path else name)
 
 
 def minutes_of(text: str) -> int:

@@ -1,0 +1,71 @@
+"""From settings to a store: which class serves a kind, and which wrappers go around it."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+
+from destinations.storage.base import ObjectStore
+from destinations.storage.config import Common, Config, minutes_of
+from destinations.storage.wrappers.bandwidth import BandwidthStore, Frame, Rates, Throttle
+from destinations.storage.wrappers.diskguard import DiskGuardedStore
+from destinations.storage.wrappers.limited import LimitedStore
+from destinations.storage.wrappers.metered import Meter, MeteredStore
+from destinations.storage.wrappers.readonly import WriteProtectedStore
+from destinations.storage.wrappers.retrying import Circuit, RetryingStore, RetryPolicy, Watcher
+
+# By name, so that a local backup does not load the libraries of the other kinds.
+_DRIVERS = {
+    "LocalConfig": ("destinations.storage.local", "LocalStore"),
+    "FtpConfig": ("destinations.storage.ftp", "FtpStore"),
+    "SftpConfig": ("destinations.storage.sftp", "SftpStore"),
+    "S3Config": ("destinations.storage.s3", "S3Store"),
+}
+
+
+def make_driver(config: Config) -> ObjectStore:
+    """Return the bare store of a destination, with no wrapper.  Nothing is connected yet."""
+    module, name = _DRIVERS[type(config).__name__]
+    driver = getattr(importlib.import_module(module), name)
+    store: ObjectStore = driver(getattr(config, "path") if name == "LocalStore" else config)  # noqa: B009
+    return store
+
+
+def open_store(
+    config: Config,
+    *,
+    meter: Meter | None = None,
+    watcher: Watcher | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> ObjectStore:
+    """Return the store of a destination with all that its settings ask for.
+
+    ``meter`` counts bytes and calls, repeated ones too.  ``watcher`` hears since when the server is gone (epoch
+    seconds) and that it is back (None).  ``sleep`` waits between repetitions; it may raise to end the waiting.
+    """
+    store = make_driver(config)
+    if throttle := throttle_of(config):
+        store = BandwidthStore(store, throttle)
+    if meter:
+        store = MeteredStore(store, meter)
+    if config.connections:
+        store = LimitedStore(store, config.connections)
+    policy = RetryPolicy(retries=config.retries)
+    store = RetryingStore(store, policy, circuit=Circuit(policy, watcher=watcher), sleep=sleep)
+    if config.disk_limit:
+        store = DiskGuardedStore(store, config.disk_limit)
+    if config.read_only:
+        store = WriteProtectedStore(store, allow_locks=config.locks_when_read_only)
+    return store
+
+
+def throttle_of(config: Common) -> Throttle | None:
+    """Return the pace that the settings ask for, or None if there is no limit at any time."""
+    frames = [
+        Frame(minutes_of(frame.start), minutes_of(frame.end), Rates(frame.up, frame.down), frozenset(frame.days))
+        for frame in config.frames
+    ]
+    if not frames and not config.up and not config.down:
+        return None
+    return Throttle(Rates(config.up, config.down), frames, now=config.local_time)
