@@ -176,7 +176,7 @@ class _Dump:
         item = part.item
         failure: Exception | None = item.failure
         failure = failure or next((blob for blob in part.blobs if isinstance(blob, EngineError)), None)
-        if item.same_as in self._left_out:
+        if item.same_as and item.same_as in self._left_out:
             failure = TargetProblem("the file it is another name of had to be left out")
         if failure is None:
             try:

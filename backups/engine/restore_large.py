@@ -91,6 +91,10 @@ class LargeFiles:
         self._share_out(large)
         return True
 
+    def is_whole(self, number: int) -> bool:
+        """Tell whether all parts of a file went well till now; of a damaged one only the first problem is told."""
+        return self._files[number].whole
+
     def part_done(self, task: Piece, outcome: Outcome, out: Outcome) -> None:
         """Take note of a part; finish the file, or begin to write it, with the last one.
 

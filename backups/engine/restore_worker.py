@@ -324,15 +324,16 @@ class Worker:
             folder = self._target.folder(task.path)
             try:
                 with _Old(folder, task.entry.name, wanted=task.old or not task.token) as old:
-                    if not task.token:
+                    if task.token:
+                        self._batch.add_part(folder, path, task.entry, task.content, task.offset, task.token, old)
+                        self._batch.run()
+                    else:
                         self._out.equal = old is not None and self._compare(old, task.content, task.offset)
-                        return
-                    self._batch.add_part(folder, path, task.entry, task.content, task.offset, task.token, old)
-                    self._batch.run()
             finally:
                 folder.close()
         except ITEM_ERRORS as error:
-            self._fail(path, error)
+            if task.token:
+                self._fail(path, error)
 
 
 class _Old:

@@ -180,8 +180,9 @@ class _Restore:
 
     def _take(self, task: Task, outcome: Outcome) -> None:
         self._count(outcome)
-        for problem in outcome.problems:
-            self._failed(problem)
+        if not isinstance(task, Piece) or self._large.is_whole(task.number):
+            for problem in outcome.problems:
+                self._failed(problem)
         self._fatal = self._fatal or outcome.fatal
         self._tick()
         if isinstance(task, Files) and len(task.items) == 1 and outcome.skipped:

@@ -9,6 +9,7 @@ it has begun, and in the end how often it succeeded.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import select
 import sys
@@ -39,22 +40,26 @@ def swapper(names: list[str]) -> Callable[[], int]:
 
 
 def stealer(victims: list[str]) -> Callable[[], int]:
-    """Return a function that takes every temporary name there is, and lets go of what it put there at once."""
+    """Return a function that takes every temporary name once, and sometimes lets go of what it put there."""
+    tries = itertools.count()
+    taken: set[str] = set()
 
     def steal() -> int:
         stolen = 0
         for name in os.listdir("."):
-            if name.startswith(".holdfast-"):
-                victim = victims[stolen % len(victims)]
-                with suppress(OSError):
-                    os.link(victim, "prepared", follow_symlinks=False)
-                    os.rename(name, f"stolen-{stolen % 50}")
-                    os.rename("prepared", name)
-                    stolen += 1
-                    if stolen % 2:
-                        os.unlink(name)
-                with suppress(OSError):
-                    os.unlink("prepared")
+            if not name.startswith(".holdfast-") or name in taken:
+                continue
+            taken.add(name)
+            turn = next(tries)
+            with suppress(OSError):
+                os.link(victims[turn % len(victims)], "prepared", follow_symlinks=False)
+                os.rename(name, f"stolen-{turn}")
+                os.rename("prepared", name)
+                stolen += 1
+                if turn % 4 == 0:
+                    os.unlink(name)
+            with suppress(OSError):
+                os.unlink("prepared")
         return stolen
 
     return steal
