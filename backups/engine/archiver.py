@@ -158,7 +158,8 @@ class Backup:
         workers = default_workers() if self._options.workers is None else self._options.workers
         self._known = Known(self._repository.index, shared=workers > 0)
         carrier = Carrier(self._repository, self._on_stored, threads=self._uploads())
-        packer = self._new_packer(self._deliver_to(carrier), spread=2)
+        # Whoever can watch a local disk sees the files themselves; elsewhere packs are filled two at a time.
+        packer = self._new_packer(self._deliver_to(carrier), spread=1 if self._direct else 2)
         saver = self._new_saver(packer, self._note, self._advance)
         try:
             tree_id = self._save(saver, packer, carrier, workers)
@@ -298,8 +299,7 @@ class Backup:
             units.append(batch)
 
     def _share_out(self, units: list[Unit], saver: Saver, packer: PackWriter, carrier: Carrier, workers: int) -> None:
-        direct = self._repository.store.capabilities.forkable or self._options.dry_run
-        spool = None if direct else Spool(self._options.workspace, self._uploads() + workers)
+        spool = None if self._direct else Spool(self._options.workspace, self._uploads() + workers)
         try:
             with Pool(
                 lambda: self._helper(units, spool),
@@ -364,7 +364,14 @@ class Backup:
 
     # ------------------------------------------------------------------ small parts
 
+    @property
+    def _direct(self) -> bool:
+        """Whether helpers store their packs themselves."""
+        return self._repository.store.capabilities.forkable or self._options.dry_run
+
     def _uploads(self) -> int:
+        if self._direct:
+            return 1
         return min(16, self._repository.store.capabilities.connections or 4)
 
     def _deliver_to(self, carrier: Carrier) -> Callable[[PackBuilder], None]:

@@ -38,7 +38,7 @@ from backups.engine.tree import (
 )
 from destinations.storage.errors import StoreError
 
-BLOCK = 8 * 1024 * 1024
+BLOCK = 4 * 1024 * 1024
 """Bytes read from a large file at a time."""
 
 Problem = Callable[[bytes, Exception], None]

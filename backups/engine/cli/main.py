@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -15,6 +16,7 @@ from backups.engine.errors import BadRequest, Canceled, EngineError
 from backups.engine.output import Console
 from destinations.storage.errors import StoreError
 
+_M_ARENA_MAX = -8
 _PLACES = {
     "init": "backup:init",
     "backup": "backup:run_backup",
@@ -60,8 +62,7 @@ def main(argv: Sequence[str], wiring: Wiring) -> int:
     args.repo = args.repo or os.environ.get("HOLDFAST_REPOSITORY") or os.environ.get("RESTIC_REPOSITORY")
     console = Console(json=args.json, quiet=args.quiet, verbose=args.verbose)
     session = Session(args, console, wiring)
-    # A short-lived process with millions of small, acyclic objects: looking for cycles often is time lost.
-    gc.set_threshold(100_000, 20, 100)
+    _tune_memory()
     _stop_cleanly(session)
     try:
         if not args.repo:
@@ -78,6 +79,18 @@ def main(argv: Sequence[str], wiring: Wiring) -> int:
     except KeyboardInterrupt:
         code = Canceled.exit_code
     return code
+
+
+def _tune_memory() -> None:
+    """Suit a short-lived process that makes millions of small, acyclic objects and hands large buffers between threads.
+
+    Looking for cycles often is time lost; and with an arena for each thread glibc keeps a fifth more memory.
+    """
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    except (OSError, AttributeError):
+        return
 
 
 def _stop_cleanly(session: Session) -> None:
