@@ -119,6 +119,9 @@ def encode_index(packs: Iterable[tuple[str, Iterable[Entry]]]) -> bytes:
     return f'{{"packs":[{",".join(out)}]}}\n'.encode()
 
 
+_EMPTY_RECORDS = mmap.mmap(-1, 1)
+
+
 class Table:
     """The sorted records of many blobs, read-only; in memory, or mapped from a file.
 
@@ -150,27 +153,35 @@ class Table:
 
         Takes 48 bytes a record above what ``parts`` holds while it is read; give an iterator that lets go of them.
         """
-        return cls.merged(b"", parts, packs)
+        return cls.changed(_EMPTY_RECORDS, 0, (), parts, packs)
 
     @classmethod
-    def merged(cls, kept: bytes | bytearray, parts: Iterable[bytes], packs: list[bytes]) -> Table:
-        """Make a table of ``kept``, records that are sorted already, and of those in ``parts``; see :meth:`build`."""
+    def changed(
+        cls, old: mmap.mmap, count: int, kept: Iterable[int], parts: Iterable[bytes], packs: list[bytes]
+    ) -> Table:
+        """Make a table of those of ``count`` sorted records whose packs are ``kept``, and of those in ``parts``.
+
+        Old and new table are in memory at once; see :meth:`build`.
+        """
         shelves = [bytearray() for _ in range(256)]
         for part in parts:
             for (record,) in _RECORDS.iter_unpack(part):
                 shelves[record[0]] += record
-        count = (len(kept) + sum(map(len, shelves))) // RECORD
-        records = mmap.mmap(-1, max(1, count * RECORD))
+        tags = _native_tags(kept)
+        records = mmap.mmap(-1, max(1, count * RECORD + sum(map(len, shelves))))
         end = 0
         for number, shelf in enumerate(shelves):
-            start, end = end, _shelf_end(kept, number, end)
+            start, end = end, _shelf_end(old, count, number, end)
+            stay = _of_packs(old[start:end], tags)
             if shelf:
-                shelf += kept[start:end]
+                shelf += stay
                 records.write(b"".join(sorted(record for (record,) in _RECORDS.iter_unpack(shelf))))
                 shelves[number] = bytearray()
             else:
-                records.write(kept[start:end])
-        return cls(records, count, _fan_of(records, count), packs)
+                records.write(stay)
+        size = records.tell()
+        records.resize(max(1, size))
+        return cls(records, size // RECORD, _fan_of(records, size // RECORD), packs)
 
     def find(self, kind: int, blob_id: bytes) -> int:
         """Return the number of the first record of this blob, or -1."""
@@ -284,20 +295,18 @@ class Table:
         return cls(mapped, head["count"], fan, packs, is_mapped=True), set(head["ids"])
 
 
-def _of_packs(table: Table, packs: Iterable[int]) -> bytearray:
-    """Return the records of these packs, in their order."""
-    # Fields are big-endian; read as native words, only the numbers looked for have to be turned round.
-    tags = {int.from_bytes((number | bit).to_bytes(4, "big"), sys.byteorder) for number in packs for bit in (0, _TREE)}
-    found = bytearray()
-    step = RECORD * 65536
-    for start in range(0, table.count * RECORD, step):
-        part = table.records()[start : min(start + step, table.count * RECORD)]
-        words = memoryview(part).cast("I")[_TAG_WORD::_STRIDE].tolist()
-        found += b"".join(map(itemgetter(0), compress(_RECORDS.iter_unpack(part), map(tags.__contains__, words))))
-    return found
+def _native_tags(packs: Iterable[int]) -> set[int]:
+    """Return how the numbers of packs stand in records, read as native words though they are big-endian."""
+    return {int.from_bytes((number | bit).to_bytes(4, "big"), sys.byteorder) for number in packs for bit in (0, _TREE)}
 
 
-def _renumbered(records: bytearray, numbers: Mapping[int, int]) -> bytes:
+def _of_packs(records: bytes, tags: set[int]) -> bytes:
+    """Return those records whose packs have these native tags, in their order."""
+    words = memoryview(records).cast("I")[_TAG_WORD::_STRIDE].tolist()
+    return b"".join(map(itemgetter(0), compress(_RECORDS.iter_unpack(records), map(tags.__contains__, words))))
+
+
+def _renumbered(records: bytes, numbers: Mapping[int, int]) -> bytes:
     """Return records with other numbers for their packs."""
     pack = _WHOLE.pack
     return b"".join(
@@ -305,9 +314,9 @@ def _renumbered(records: bytearray, numbers: Mapping[int, int]) -> bytes:
     )
 
 
-def _shelf_end(records: bytes | bytearray, first: int, low: int) -> int:
-    """Return where the sorted records whose ids begin with this byte end; ``low`` is where they begin."""
-    low, high = low // RECORD, len(records) // RECORD
+def _shelf_end(records: mmap.mmap, count: int, first: int, begin: int) -> int:
+    """Return where the sorted records whose ids begin with this byte end; ``begin`` is where they begin."""
+    low, high = begin // RECORD, count
     while low < high:
         middle = (low + high) // 2
         if records[middle * RECORD] <= first:
@@ -458,9 +467,13 @@ class Index:
                 names[moved[last]] = name
                 unused.remove(moved[last])
         if moved:
-            parts.append(_renumbered(_of_packs(table, moved), moved))
-        kept = _of_packs(table, set(range(len(self.packs))) - gone - moved.keys())
-        return Index(Table.merged(kept, parts, names), rebuild_at=self._rebuild_at)
+            tags, step = _native_tags(moved), RECORD * 65536
+            for start in range(0, table.count * RECORD, step):
+                part = table.records()[start : min(start + step, table.count * RECORD)]
+                parts.append(_renumbered(_of_packs(part, tags), moved))
+        kept = set(range(len(self.packs))) - gone - moved.keys()
+        changed = Table.changed(table.records(), table.count, kept, parts, names)
+        return Index(changed, rebuild_at=self._rebuild_at)
 
     def has(self, kind: int, blob_id: bytes) -> bool:
         """Tell whether a blob is known and its pack not known to be missing."""
