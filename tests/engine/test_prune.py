@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backups.engine.blob import BlobType
-from backups.engine.errors import BadRequest, BlobMissing, Canceled, Corrupt
+from backups.engine.errors import BadRequest, BlobMissing, Canceled, Corrupt, LockLost
 from backups.engine.index import Index
 from backups.engine.layout import DATA, INDEX, SNAPSHOTS, object_key
 from backups.engine.ports import CancelToken, Silent
@@ -27,7 +27,15 @@ from destinations.storage.base import Data, ObjectInfo, ObjectStore
 from destinations.storage.errors import ObjectMissing, StoreError
 from destinations.storage.memory import MemoryStore
 from tests.engine.repositories import Writer, assert_whole, contents, local, new_repository, noise, on_disk, reopened
-from tests.fakes.faulty_store import CountingStore, Died, DyingStore, FailingStore, LyingStore, TruncatingStore
+from tests.fakes.faulty_store import (
+    CountingStore,
+    Died,
+    DyingStore,
+    FailingStore,
+    LaggyStore,
+    LyingStore,
+    TruncatingStore,
+)
 from tests.peers import PASSWORD, Restic
 
 EVERYTHING = PruneOptions(max_unused=Unused(size=0), repack_smaller_than=0, workers=0)
@@ -578,6 +586,40 @@ def test_a_cancelled_prune_keeps_its_copies_and_the_next_one_does_not_copy_again
     left = plan_prune(again, options).report
     assert left.packs_repacked < whole
     assert left.packs_unreferenced == 0
+
+
+def test_a_lost_lock_stops_before_anything_is_lost() -> None:
+    for calls in range(1, 40):
+        objects: dict[str, bytes] = {}
+        repository, names = make(MemoryStore(objects), snapshots=4)
+        forget(repository, names[0], names[2])
+        expected = contents(repository)
+        left = iter(range(calls))
+
+        def guard(left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise LockLost("gone, says the test")
+
+        try:
+            prune(reopened(repository), EVERYTHING, watch=Watch(guard=guard))
+        except LockLost:
+            assert contents(reopened(repository)) == expected
+            assert_whole(reopened(repository))
+        else:
+            break
+    assert calls > 8
+
+
+def test_a_storage_that_still_lists_forgotten_snapshots_can_be_pruned_at_once() -> None:
+    objects: dict[str, bytes] = {}
+    names = make(MemoryStore(objects))[1]
+    store = LaggyStore(MemoryStore(objects), requests=1000)
+    repository = reopened(Repository.open(store, PASSWORD))
+    forget(repository, names[0])
+    assert names[0] in repository.ids(SNAPSHOTS)
+    with pytest.raises(ObjectMissing):
+        prune(repository, EVERYTHING)
+    assert prune(repository, EVERYTHING, forgotten=[names[0]]).packs_removed
 
 
 def test_a_lost_connection_leaves_a_whole_repository() -> None:
