@@ -66,8 +66,9 @@ def decompress(frame: Buffer, size: int | None, limit: int = MAX_BLOB) -> bytes:
     try:
         decoder = ZstdDecompressor()
         part = decoder.decompress(frame, bound + 1)
-        if decoder.eof and len(part) == size and not decoder.unused_data:
+        if decoder.eof and len(part) == (len(part) if size is None else size) <= bound and not decoder.unused_data:
             return part
+        del part
         while True:
             decoder = ZstdDecompressor()
             part = decoder.decompress(rest, bound - total + 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Collection
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -53,7 +54,8 @@ class Cache:
                 file.write(data)
             temporary.replace(path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def remove(self, kind: Kind, object_id: str) -> None:
         """Forget one object."""
