@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import errno
+import fcntl
 import ipaddress
 import select
 import socket
+import termios
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +25,9 @@ from destinations.storage.errors import (
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NOT_SENT_LOW_WATER = 25  # TCP_NOTSENT_LOWAT, which the socket module does not name.
+_MOST_NOT_SENT = 512 << 10
 
 # Translating prefixes: an address inside leads to the IPv4 address in its last four bytes.
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
@@ -101,6 +108,8 @@ def dial_address(
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+            # Megabytes waiting in the kernel would hide from us how slow the line is.
+            connection.setsockopt(socket.IPPROTO_TCP, _NOT_SENT_LOW_WATER, _MOST_NOT_SENT)
             connection.settimeout(timeout)
             connection.connect((address, port))
         except OSError as error:
@@ -135,3 +144,28 @@ def send_all(connection: socket.socket, block: memoryview) -> None:
     """Send the whole block; the socket's timeout counts from the last byte that went out."""
     while block.nbytes:
         block = block[connection.send(block) :]
+
+
+def wait_until_sent(connection: socket.socket, timeout: float) -> None:
+    """Wait until the other side has acknowledged all that was sent; TimeoutError if nothing moves for ``timeout``.
+
+    An answer can only be waited for after that: on a slow line the last bytes take their time.
+    """
+    left, pause, deadline = 1 << 62, 0.0005, time.monotonic() + timeout
+    while (now_left := _unsent(connection)) > 0:
+        if now_left < left:
+            left, deadline = now_left, time.monotonic() + timeout
+        elif time.monotonic() > deadline:
+            raise TimeoutError
+        if select.select([connection], [], [], pause)[0]:
+            return
+        pause = min(0.05, pause * 2)
+
+
+def _unsent(connection: socket.socket) -> int:
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(connection, termios.TIOCOUTQ, count)
+    except (OSError, ValueError):
+        return 0
+    return count[0]

@@ -19,6 +19,7 @@ from destinations.storage.errors import (
     ShortRead,
     StoreError,
     StoreFull,
+    StoreUnreachable,
     TransferDamaged,
 )
 from destinations.storage.ftp_link import FtpLink, Refused
@@ -104,20 +105,19 @@ class FtpStore:
         """Return the range; ObjectMissing, ShortRead."""
         check_range(offset, length)
         path = self._path(check_key(key))
-        blocks: list[bytes] = []
         with self._pool.lease() as link, _told(key):
-            if length is None and offset:
-                length = self._length_from(link, path, key, offset)
-            if length == 0:
-                self._length_from(link, path, key, offset)
+            if length is None and not offset:
+                return self._read_all(link, path, key)
+            if not length:
+                there = self._length_from(link, path, key, offset)
+                length = there if length is None else 0
+            if not length:
                 return b""
-            try:
-                link.retrieve(path, blocks.append, self._pace, offset=offset, length=length)
-            except Refused as refused:
-                self._explain_read(link, path, key, offset, refused)
-        whole = b"".join(blocks)
-        if length is not None and len(whole) != length:
-            raise ShortRead(f"{key} ends {length - len(whole)} bytes early", key=key)
+            whole = self._read(link, path, key, offset, length)[0]
+            if len(whole) != length:
+                if offset + length > link.size(path):
+                    raise ShortRead(f"{key} ends {length - len(whole)} bytes early", key=key)
+                raise StoreUnreachable(f"{key}: the transfer was cut off", key=key)
         return whole
 
     def stat(self, key: str) -> int:
@@ -190,10 +190,11 @@ class FtpStore:
 
     def _store(self, link: FtpLink, path: str, parts: _Parts) -> None:
         folder = path.rpartition("/")[0]
+        known = folder in self._folders
         try:
             link.store(path, parts, self._pace)
         except Refused as refused:
-            if folder in self._folders or refused.reply not in (550, 553, 501, 450, 451):
+            if known or refused.reply not in (550, 553, 501, 450, 451):
                 raise
             self._make_folder(link, folder)
             link.store(path, parts, self._pace)
@@ -275,11 +276,27 @@ class FtpStore:
             raise ShortRead(f"{key} has {size} bytes, not {offset}", key=key)
         return size - offset
 
-    def _explain_read(self, link: FtpLink, path: str, key: str, offset: int, refused: Refused) -> None:
-        """A refused read that begins beyond the end is a short read; raises in any case."""
-        if offset and _exists(link, path):
-            self._length_from(link, path, key, offset + 1)
-        raise refused
+    def _read_all(self, link: FtpLink, path: str, key: str) -> bytes:
+        """Read to the end; where nothing proves that it was the end, compare the size.
+
+        Repeated a few times, as the object may just have been replaced by another.
+        """
+        for _ in range(8):
+            whole, proven = self._read(link, path, key, 0, None)
+            if proven or len(whole) == link.size(path):
+                return whole
+        raise StoreUnreachable(f"{key}: the transfer was cut off", key=key)
+
+    def _read(self, link: FtpLink, path: str, key: str, offset: int, length: int | None) -> tuple[bytes, bool]:
+        blocks: list[bytes] = []
+        try:
+            proven = link.retrieve(path, blocks.append, self._pace, offset=offset, length=length)
+        except Refused:
+            # A read that begins beyond the end is refused by some servers.
+            if offset and _exists(link, path):
+                self._length_from(link, path, key, offset + 1)
+            raise
+        return b"".join(blocks), proven
 
     def _list_folder(self, folder: str) -> Listing:
         path = self._path(folder)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from destinations.storage.base import Pace, blocks_of
 from destinations.storage.config import FtpConfig
-from destinations.storage.connect import connection_error, dial, dial_address, is_silent, send_all
+from destinations.storage.connect import connection_error, dial, dial_address, is_silent, send_all, wait_until_sent
 from destinations.storage.errors import (
     LoginRefused,
     ServerBusy,
@@ -179,6 +179,7 @@ class FtpLink:
                         pace.up(block.nbytes)
                     send_all(data, block)
                 _say_end(data, self._config.timeout)
+                wait_until_sent(data, self._config.timeout)
         except StoreError:
             self._explain_break(data)
             raise
@@ -191,17 +192,23 @@ class FtpLink:
 
     def retrieve(
         self, path: str, take: Callable[[bytes], None], pace: Pace | None, *, offset: int = 0, length: int | None = None
-    ) -> None:
-        """Hand the bytes of a file, from ``offset``, to ``take``; stop after ``length`` bytes.  Refused."""
+    ) -> bool:
+        """Hand the bytes of a file, from ``offset``, to ``take``; stop after ``length`` bytes.  Refused.
+
+        Return whether the end is proven: TLS tells the end from a line that was cut, plain FTP does not.
+        """
         small = length is not None and length < 1 << 20
         buffer = max(16 << 10, min(length or 0, 128 << 10)) if small else 0
         data = self._transfer(f"RETR {path}", rest=offset, receive_buffer=buffer)
-        left = length
+        left, proven = length, self._config.tls
         try:
             step = pace.down_block(BLOCK) if pace else BLOCK
             with self._translated():
                 while left is None or left > 0:
-                    block = data.recv(step if left is None else min(step, left))
+                    try:
+                        block = data.recv(step if left is None else min(step, left))
+                    except ssl.SSLEOFError:
+                        proven, block = False, b""
                     if not block:
                         break
                     if pace:
@@ -215,6 +222,7 @@ class FtpLink:
         if left != 0:
             with self._translated():
                 self._control.voidresp()
+        return proven
 
     def lines(self, command: str) -> list[str]:
         """Return the lines that a listing command sends over a data channel; Refused."""
@@ -222,7 +230,7 @@ class FtpLink:
         data = self._transfer(command)
         try:
             with self._translated():
-                while block := data.recv(BLOCK):
+                while block := _received(data):
                     received += block
                     if len(received) > _LONGEST_LISTING:
                         raise StoreUnreachable(f"{self._place}: the listing of one folder is beyond all measure")
@@ -232,6 +240,8 @@ class FtpLink:
             end = self._control.voidresp()
         if "fail" in end.lower():
             raise Refused(550, end[4:])
+        if received and not received.endswith(b"\n"):
+            raise StoreUnreachable(f"{self._place}: a listing was cut off")
         return received.decode("utf-8", "replace").splitlines()
 
     def _transfer(self, command: str, *, rest: int = 0, receive_buffer: int = 0) -> socket.socket:
@@ -275,7 +285,9 @@ class FtpLink:
         assert isinstance(control, ssl.SSLSocket)
         try:
             # Many servers insist that the data channel goes on with the session of the control channel.
-            wrapped = self._context.wrap_socket(data, server_hostname=self._config.host, session=control.session)
+            wrapped = self._context.wrap_socket(
+                data, server_hostname=self._config.host, session=control.session, suppress_ragged_eofs=False
+            )
         except (OSError, EOFError, ValueError) as error:
             data.close()
             self._explain_break(data)
@@ -385,6 +397,13 @@ def _said(error: ftplib.Error) -> str:
     """Return the server's words, one line, printable and short."""
     words = " ".join(str(error)[4:].split())
     return "".join(letter if letter.isprintable() else "?" for letter in words)[:200]
+
+
+def _received(data: socket.socket) -> bytes:
+    try:
+        return data.recv(BLOCK)
+    except ssl.SSLEOFError:
+        return b""
 
 
 def _say_end(data: socket.socket, timeout: float) -> None:

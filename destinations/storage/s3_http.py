@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from destinations.storage.base import Pace, blocks_of
 from destinations.storage.config import S3Config
-from destinations.storage.connect import connection_error, dial, is_silent, send_all
+from destinations.storage.connect import connection_error, dial, is_silent, send_all, wait_until_sent
 from destinations.storage.errors import BadConfig, StoreError, StoreUnreachable
 from destinations.storage.tls import context_for, secured
 
@@ -137,9 +137,11 @@ class HttpLink:
             broke = self._send_body(body)
             try:
                 self._response = self._connection.getresponse()
+            except TimeoutError:
+                raise
             except (OSError, http.client.HTTPException):
                 # What broke the sending explains more than the missing answer.
-                raise (broke or StoreUnreachable(f"{target.host} ended the connection")) from None
+                raise (broke or ConnectionResetError()) from None
             if broke or self._response.will_close:
                 self._closed = True
         return self._response
@@ -169,6 +171,9 @@ class HttpLink:
                 if self.pace:
                     self.pace.up(block.nbytes)
                 send_all(self._connection.sock, block)
+            wait_until_sent(self._connection.sock, self._config.timeout)
+        except TimeoutError:
+            raise
         except OSError as error:
             return error
         return None

@@ -99,15 +99,15 @@ def ftp_config(server: str, folder: Path, **settings: Any) -> FtpConfig:
     told = lend(server)
     tls = settings.get("tls", False)
     base = f"{told['path']}/" if "path" in told else ""
-    return FtpConfig(
-        host=told["host"],
-        port=told["port"],
-        user=told["user"],
-        password=Secret(told["password"]),
-        path=f"{base}{_own(folder)}",
-        **({"ca": told["ca"]} if tls and "pins" not in settings else {}),
-        **settings,
-    )
+    values: dict[str, Any] = {
+        "host": told["host"],
+        "port": told["port"],
+        "user": told["user"],
+        "password": Secret(told["password"]),
+        "path": f"{base}{_own(folder)}",
+        "ca": told["ca"] if tls and "pins" not in settings else "",
+    }
+    return FtpConfig(**{**values, **settings})
 
 
 def _own(folder: Path) -> str:
@@ -133,7 +133,7 @@ def sftp_config(server: str, folder: Path, **settings: Any) -> SftpConfig:
         **log_in,
         **settings,
     }
-    return SftpConfig(host=told["host"], port=told["port"], user=told["user"], **values)
+    return SftpConfig(**{"host": told["host"], "port": told["port"], "user": told["user"], **values})
 
 
 def _sftp(server: str, replaces_at_once: bool = True, **settings: Any) -> Callable[[Path], Place]:
@@ -176,7 +176,7 @@ def _s3(server: str, **settings: Any) -> Callable[[Path], Place]:
     def make(folder: Path) -> Place:
         config = s3_config(server, folder, **settings)
         if config.create_bucket:
-            _make_bucket(config)
+            make_bucket(config)
         return Place(
             lambda: S3Store(config), many=1100 if server == "ceph-rgw" else 100, replaces_at_once=server != "rclone-s3"
         )
@@ -189,7 +189,7 @@ def _bucket_made(endpoint: str, bucket: str) -> set[str]:
     return set()
 
 
-def _make_bucket(config: S3Config) -> None:
+def make_bucket(config: S3Config) -> None:
     made = _bucket_made(config.endpoint, config.bucket)
     if made:
         return

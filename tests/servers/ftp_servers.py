@@ -44,7 +44,7 @@ class PureFtpd(Server):
         subprocess.run([tool, "mkdb", self.folder / "users.pdb", "-f", self.folder / "users"], check=True)
         authority = Authority()
         pin = authority.issue(self.folder / "cert.pem", days=self.certificate_days)
-        port, (low, high) = free_port(), free_range(200)
+        port, (low, high) = free_port(), free_range(120)
         process = self.run(
             "pure-ftpd",
             *(server, "-S", f"127.0.0.1,{port}", "-l", f"puredb:{self.folder / 'users.pdb'}"),
@@ -61,6 +61,7 @@ class PureFtpd(Server):
             "home": str(home),
             "ca": authority.pem,
             "pin": pin,
+            "data_ports": [low, high],
         }
 
     def _add(self, user: str, home: Path, megabytes: str = "") -> None:
@@ -102,7 +103,7 @@ class _Vsftpd(Server):
         (self.folder / "empty").mkdir(exist_ok=True)
         authority = Authority()
         pin = authority.issue(self.folder / "cert.pem")
-        port, (low, high) = free_port(), free_range(200)
+        port, (low, high) = free_port(), free_range(120)
         settings = self.folder / "vsftpd.conf"
         settings.write_text(
             f"listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\n"
@@ -123,6 +124,7 @@ class _Vsftpd(Server):
             "password": "nobody@localhost",
             "home": str(home),
             "path": "files",
+            "data_ports": [low, high],
             "ca": authority.pem,
             "pin": pin,
         }
