@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from backups.engine.check_affected import Affected
 from backups.engine.check_index import IndexCheck, PackFacts, pack_findings
 from backups.engine.check_packs import PackOutcome, PackReader, PackTask
 from backups.engine.check_subset import Position, Subset
 from backups.engine.check_trees import TreeOutcome, TreeWalk
-from backups.engine.errors import BadRequest, Corrupt
+from backups.engine.errors import BadRequest, Canceled, Corrupt
 from backups.engine.findings import Finding
 from backups.engine.layout import DATA
 from backups.engine.pool import Handler, Pool, default_workers
@@ -22,6 +24,7 @@ from backups.engine.ports import CancelToken, Progress
 from backups.engine.repository import Repository
 from backups.engine.threads import ThreadPool
 from backups.engine.watch import Watch
+from destinations.storage.errors import StoreError
 
 _FIRST_TREES = 500
 """Trees this process reads itself before helpers are worth their start."""
@@ -70,8 +73,9 @@ class CheckCounts:
 class Check:
     """One check.  Take all of :meth:`findings`, then the other fields are filled.
 
-    ``position`` is where to go on if the data was not read to its end.  ``missing_packs`` are packs that are not
-    there; the loaded index counts their blobs as unknown from then on, so that a backup stores them again.
+    ``position`` is where to go on if the data was not read to its end, after an error too.  ``missing_packs`` are
+    packs that are not there; the loaded index counts their blobs as unknown from then on, so that a backup
+    stores them again.
     """
 
     repository: Repository
@@ -100,8 +104,7 @@ class Check:
             found += self._structure(watch)
         yield from self._spelled(self._attributed(found, watch))
         if self.options.read is not None or self.options.position is not None:
-            found = list(self._data(facts, listed, watch))
-            yield from self._spelled(self._attributed(found, watch))
+            yield from self._data_findings(facts, listed, watch)
 
     # ------------------------------------------------------------------ snapshots and index
 
@@ -173,6 +176,17 @@ class Check:
 
     # ------------------------------------------------------------------ data
 
+    def _data_findings(self, facts: PackFacts, listed: dict[str, int], watch: Watch) -> Iterator[Finding]:
+        """Yield what reading finds; if that is stopped, first what was found till then."""
+        found: list[Finding] = []
+        try:
+            for finding in self._data(facts, listed, watch):
+                found.append(finding)
+        except (Canceled, StoreError):
+            yield from self._spelled(found)
+            raise
+        yield from self._spelled(self._attributed(found, watch))
+
     def _data(self, facts: PackFacts, listed: dict[str, int], watch: Watch) -> Iterator[Finding]:
         """Read packs in the order of their ids; note up to where all are done."""
         options = self.options
@@ -188,6 +202,8 @@ class Check:
         ]
         chosen = [pack for pack in subset.choose(packs, seed) if pack.hex() > after]
         run = _Reading(chosen, sum(listed[pack.hex()] for pack in chosen))
+        start = Position(self.repository.id, after, seed, subset.part, subset.parts, subset.percent, subset.size)
+        self.position = run.position(start)
         pool, workers = self._pool(lambda: PackReader(self.repository.twin()).handle, watch)
         with pool:
             tasks = self._tasks(run, facts, listed)
@@ -196,6 +212,7 @@ class Check:
             for task, outcome in pool.results():
                 run.finish(self.repository.index.packs[task.pack])
                 yield from self._take_pack(outcome)
+                self.position = run.position(start)
                 counts = self.counts
                 watch.step(
                     "reading packs",
@@ -205,9 +222,6 @@ class Check:
                     total_size=run.size,
                 )
                 self._submit(pool, tasks)
-        if run.done < len(chosen):
-            last = chosen[run.done - 1].hex() if run.done else after
-            self.position = _position(self.repository.id, last, seed, subset)
 
     def _tasks(self, run: _Reading, facts: PackFacts, listed: dict[str, int]) -> Iterator[PackTask]:
         for pack in run.chosen:
@@ -291,6 +305,8 @@ class _Reading:
             self._finished.discard(self.chosen[self.done])
             self.done += 1
 
-
-def _position(repository: str, after: str, seed: str, subset: Subset) -> Position:
-    return Position(repository, after, seed, subset.part, subset.parts, subset.percent, subset.size)
+    def position(self, start: Position) -> Position | None:
+        """Return where to go on after the packs that are done; None after the last."""
+        if self.done == len(self.chosen):
+            return None
+        return msgspec.structs.replace(start, after=self.chosen[self.done - 1].hex()) if self.done else start

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,11 @@ from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot, encode_snapshot
 from backups.engine.tree import encode_dir_node, encode_file_node, encode_tree, go_mode, owner_json
 from backups.sources import FolderSource
-from destinations.storage.base import Capabilities
+from destinations.storage.base import Capabilities, ObjectStore
 from destinations.storage.local import LocalStore
 from destinations.storage.memory import MemoryStore
 from destinations.storage.wrappers.base import Wrapper
-from tests.engine.repositories import TIME, Writer, new_repository, noise, reopened
+from tests.engine.repositories import PASSWORD, TIME, Writer, new_repository, noise, reopened
 from tests.engine.running import run_backup
 from tests.fakes.faulty_store import CorruptingStore
 
@@ -51,7 +53,12 @@ def repository() -> Repository:
 
 
 def checked(repository: Repository, **options: Any) -> tuple[list[Finding], Check]:
-    check = Check(reopened(repository), CheckOptions(**({"workers": 0} | options)))
+    return checked_in(repository.store, **options)
+
+
+def checked_in(store: ObjectStore, **options: Any) -> tuple[list[Finding], Check]:
+    fresh = Repository.open(store, PASSWORD)
+    check = Check(fresh, CheckOptions(**({"workers": 0} | options)))
     return list(check.findings()), check
 
 
@@ -138,7 +145,7 @@ class FarStore(Wrapper):
 def test_threads_check_a_store_that_children_cannot_use(repository: Repository) -> None:
     flip(repository, BlobType.DATA, sha256(noise(1)).digest())
 
-    findings, _ = checked(reopened(repository, FarStore(repository.store)), read=EVERYTHING, workers=None)
+    findings, _ = checked_in(FarStore(repository.store), read=EVERYTHING, workers=None)
 
     assert codes(findings) == ["blob-damaged", "pack-content"]
 
@@ -302,7 +309,7 @@ def test_a_damaged_index_object_is_found_even_where_a_cached_table_has_its_conte
 
 
 def reopened_cached(repository: Repository, cache: Path) -> Repository:
-    return Repository.open(repository.store, "correct horse", cache_root=cache)
+    return Repository.open(repository.store, PASSWORD, cache_root=cache)
 
 
 def test_a_lost_index_object_leaves_unknown_blobs_and_packs(repository: Repository) -> None:
@@ -376,6 +383,19 @@ def test_an_index_that_does_not_agree_with_the_pack_is_found(repository: Reposit
     assert {"pack-size", "pack-gaps", "pack-header"} & set(codes(findings))
 
 
+def test_an_index_whose_blobs_do_not_fill_the_pack_is_found_without_reading(repository: Repository) -> None:
+    put_pack(repository, (BlobType.DATA, b"one" * 20), (BlobType.DATA, b"two" * 20), change=shifted)
+
+    assert codes(checked(repository)[0]) == ["pack-gaps"]
+
+
+def test_an_index_object_under_a_name_that_is_not_its_own_is_found(repository: Repository) -> None:
+    name = sorted(repository.ids(INDEX))[0]
+    repository.store.put(object_key(INDEX, "ab" * 32), repository.store.get(object_key(INDEX, name)))
+
+    assert [(f.code, f.object_id) for f in checked(repository)[0]] == [("index-damaged", "ab" * 32)]
+
+
 def test_every_flipped_byte_of_a_pack_is_found(repository: Repository) -> None:
     name = pack_of(repository, BlobType.TREE, bytes.fromhex(repository.snapshots()[0].tree))
     whole = repository.store.get(object_key(DATA, name))
@@ -421,7 +441,6 @@ THERE = sha256(b"there").hexdigest()
         b'{"nodes":[{"name":"x","type":"dir","content":null}]}',
         b'{"nodes":[{"name":"x","type":"dir","content":null,"subtree":"short"}]}',
         b'{"nodes":[' + b"[" * 100_000,
-        b'{"nodes":[' + b"{}," * 2_000_000 + b"{}]}",
     ],
 )
 def test_a_tree_no_program_writes_is_a_finding(data: bytes) -> None:
@@ -430,6 +449,12 @@ def test_a_tree_no_program_writes_is_a_finding(data: bytes) -> None:
     assert [(f.code, f.object_id, len(f.snapshots)) for f in findings] == [
         ("tree-invalid", sha256(data).hexdigest(), 1)
     ]
+
+
+def test_a_tree_of_more_items_than_fit_is_not_even_decoded() -> None:
+    findings, _ = checked(snapshot_of_tree(b'{"nodes":[' + b"{}," * 2_000_000 + b"{}]}"))
+
+    assert "more items than any folder has" in findings[0].message
 
 
 def test_a_file_whose_content_is_unknown_is_a_finding_and_the_rest_is_looked_at() -> None:
@@ -588,6 +613,46 @@ def test_with_helpers_the_position_is_behind_no_unread_pack(tmp_path: Path) -> N
     assert len(done) == check.counts.packs_read
     _, rest = checked(repository, position=check.position, workers=2)
     assert rest.counts.packs_read == len(repository.ids(DATA)) - len(done)
+
+
+class WaitingStore(FarStore):
+    """Gives one pack away only after so many others, when it has told so."""
+
+    def __init__(self, inner: ObjectStore, last: str, others: int, tell: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self._last, self._left, self._tell = last, others, tell
+        self._ready = threading.Event()
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        if key.endswith(self._last):
+            assert self._ready.wait(60)
+        elif key.startswith("data/") and not offset:
+            self._left -= 1
+            if self._left == 0:
+                self._tell()
+                self._ready.set()
+        return self._inner.get(key, offset=offset, length=length)
+
+
+def test_after_a_cancel_findings_and_position_are_those_of_the_packs_that_were_read() -> None:
+    repository = many_packs()
+    names = sorted(repository.ids(DATA))
+    for name in names:
+        flip_byte(repository, object_key(DATA, name), 0)
+    cancel = CancelToken()
+    store = WaitingStore(repository.store, names[2], 24, cancel.cancel)
+    options = CheckOptions(structure=False, read=EVERYTHING, workers=2)
+    check = Check(Repository.open(store, PASSWORD), options, cancel=cancel)
+    found = []
+    findings = check.findings()
+
+    with pytest.raises(Canceled):
+        while True:
+            found.append(next(findings))
+
+    assert check.position is not None
+    assert check.position.after == names[1]
+    assert {f.object_id for f in found if f.code == "pack-content"} >= {*names[:2], names[3]}
 
 
 def test_a_position_of_another_repository_is_refused(repository: Repository) -> None:

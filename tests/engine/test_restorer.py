@@ -631,11 +631,13 @@ def test_nowhere_verifies_everything(repository: Repository) -> None:
     assert [problem.path for problem in restore_to(repository, NullTarget()).problems] == [b"b"]
 
 
+@pytest.mark.parametrize("quick", [True, False], ids=["new kernel", "old kernel"])
 @pytest.mark.parametrize("workers", [0, 2], ids=["alone", "with helpers"])
-def test_a_canceled_restore_leaves_whole_files_only(tmp_path: Path, workers: int) -> None:
+def test_a_canceled_restore_leaves_whole_files_only(tmp_path: Path, workers: int, quick: bool) -> None:
     repository = new_repository(LocalStore(tmp_path / "repository"))
-    files = {f"{number:04d}": noise(number, 300) for number in range(3000)}
-    snapshot_of(repository, {"large": large(), "many": files})
+    files = {f"{number:04d}": noise(number, 300) for number in range(1500)}
+    split = {name: [data[:200], data[200:]] for name, data in files.items()}
+    snapshot_of(repository, {"large": large(), "many": split})
     cancel = CancelToken()
     seen = []
 
@@ -652,7 +654,7 @@ def test_a_canceled_restore_leaves_whole_files_only(tmp_path: Path, workers: int
         restore(
             repository,
             tree,
-            FolderTarget(tmp_path / "out"),
+            FolderTarget(tmp_path / "out", quick=quick),
             options=RestoreOptions(workers=workers),
             progress=Stopping(),
             cancel=cancel,
