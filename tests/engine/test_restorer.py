@@ -17,7 +17,7 @@ from backups.engine.layout import DATA, object_key
 from backups.engine.names import name_json
 from backups.engine.ports import CancelToken, Entry
 from backups.engine.repository import Repository
-from backups.engine.restore_batch import TargetFull
+from backups.engine.restore_batch import Batch, TargetFull
 from backups.engine.restore_rules import RestoreOptions
 from backups.engine.restorer import RestoreResult, restore
 from backups.engine.tree import encode_dir_node, encode_file_node, encode_special_node, encode_tree, go_mode, owner_json
@@ -663,6 +663,21 @@ def test_a_canceled_restore_leaves_whole_files_only(tmp_path: Path, workers: int
     left = files_below(tmp_path / "out")
     assert {name.removeprefix("many/"): data for name, data in left.items() if name != "large"}.items() <= files.items()
     assert not [name for name in everything_below(tmp_path / "out") if "holdfast" in name]
+
+
+def test_a_file_that_is_half_written_when_the_run_stops_leaves_nothing(repository: Repository, tmp_path: Path) -> None:
+    chunks = [noise(1), noise(2)]
+    snapshot_of(repository, {"file": chunks})
+    answers = iter([False, True])
+    folder = FolderTarget(tmp_path, quick=False).folder(b"")
+    batch = Batch(repository, RestoreOptions(), pytest.fail, lambda: next(answers))
+    before = open_descriptors()
+
+    batch.add(folder, b"file", Entry(b"file", "file", 0o644, 0, 0), b"".join(sha256(c).digest() for c in chunks))
+    batch.run()
+
+    assert everything_below(tmp_path) == []
+    assert open_descriptors() == before
 
 
 def test_no_descriptor_stays_open(repository: Repository, tmp_path: Path) -> None:
