@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import msgspec
 
@@ -143,6 +143,9 @@ class Lock:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
+        self._lost = ""
+        self._replaced: list[str] = []
+        """Older objects of ours that could not be removed yet."""
 
     def acquire(self) -> None:
         """Write our lock unless another excludes it; Locked if one does."""
@@ -192,19 +195,41 @@ class Lock:
         Once the last success is older than 22.5 minutes our object must still be there; otherwise LockLost.
         """
         with self._guard:
+            if self._lost or not self.id:
+                raise LockLost(self._lost or "our lock was released")
             old = self.id
             late = self._times.now() - self._refreshed > LOST_SECONDS
             if late and old not in self._repository.ids(LOCKS):
-                raise LockLost("our lock was not refreshed in time and somebody removed it")
+                self._lose("our lock was not refreshed in time and somebody removed it")
             self._write()
+            self._replaced.append(old)
             if late:
                 self._times.sleep(self._times.settle)
                 if old not in self._repository.ids(LOCKS):
-                    raise LockLost("our lock was removed while it was being refreshed")
-            self._repository.remove_object(LOCKS, old)
+                    self._lose("our lock was removed while it was being refreshed")
+            self._remove_replaced()
+
+    def _lose(self, message: str) -> NoReturn:
+        """Remember it: the thread that refreshes has nobody to tell, and must not pass for success later."""
+        self._lost = message
+        raise LockLost(message)
+
+    def _remove_replaced(self) -> None:
+        failure: StoreError | None = None
+        for name in tuple(self._replaced):
+            try:
+                self._repository.remove_object(LOCKS, name)
+            except StoreError as error:
+                failure = error
+            else:
+                self._replaced.remove(name)
+        if failure is not None:
+            raise failure
 
     def check(self) -> None:
         """Raise LockLost if writing on would not be safe."""
+        if self._lost:
+            raise LockLost(self._lost)
         if self._times.now() - self._refreshed > LOST_SECONDS:
             try:
                 self.refresh()
@@ -229,9 +254,10 @@ class Lock:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=30)
         with self._guard:
-            name, self.id = self.id, ""
-            if name:
-                self._repository.remove_object(LOCKS, name)
+            if self.id:
+                self._replaced.append(self.id)
+                self.id = ""
+            self._remove_replaced()
 
 
 @contextmanager
