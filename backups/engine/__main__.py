@@ -51,7 +51,13 @@ def _stream_source(name: bytes, stream: BinaryIO, *, mtime: int) -> Source:
 
 
 def _open_store(location: str) -> ObjectStore:
-    return LocalStore(Path(location.removeprefix("local:")))
+    kind, colon, _ = location.partition(":")
+    if not colon or "/" in kind or kind == "local":
+        return LocalStore(Path(location.removeprefix("local:")))
+    # The drivers bring large libraries along: only who uses one waits for it.
+    from destinations.storage.location import open_location
+
+    return open_location(location)
 
 
 def _folder_target(*args: Any, **options: Any) -> Any:
