@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from destinations.storage.base import Capabilities, Data, ObjectInfo, Pace, parts_of
 from destinations.storage.config import FtpConfig
 from destinations.storage.errors import (
     AccessDenied,
-    FolderNotWritable,
     ObjectMissing,
-    QuotaExceeded,
     ShortRead,
     StoreError,
-    StoreFull,
     StoreUnreachable,
     TransferDamaged,
 )
-from destinations.storage.ftp_link import FtpLink, Refused
-from destinations.storage.ftp_listing import Entry, UnknownListing, parse_list, parse_mlsd
+from destinations.storage.ftp_control import Refused
+from destinations.storage.ftp_folders import Lister
+from destinations.storage.ftp_link import FtpLink
+from destinations.storage.ftp_listing import Entry
+from destinations.storage.ftp_meaning import DENIED, FULL, QUOTA, told
 from destinations.storage.names import check_key, check_prefix, check_range, is_key, temporary_name
 from destinations.storage.pool import Pool, Tally
 from destinations.storage.walk import Listing, walk
-
-_DENIED = re.compile(
-    r"denied|permission|not permitted|not allowed|forbidden|access is|read-?only|refused", re.IGNORECASE
-)
-_ABSENT = re.compile(r"no such|not found|not exist|n't exist|cannot find|can't find", re.IGNORECASE)
-_QUOTA = re.compile(r"quota|exceeded", re.IGNORECASE)
-_FULL = re.compile(r"no space|disk full|insufficient|not enough|full\b", re.IGNORECASE)
-_SAFE_TO_LIST = re.compile(r"[\w./][\w./-]*", re.ASCII)
-_UNKNOWN_COMMAND = (500, 502, 504)
 
 
 class FtpStore:
@@ -52,7 +42,8 @@ class FtpStore:
         self._pace: Pace | None = None
         self._tally = Tally()
         self._features: frozenset[str] | None = None
-        self._no_mlsd = self._no_rename_over = False
+        self._no_rename_over = self._no_rest = False
+        self._lister = Lister()
         self._folders: set[str] = set()
         self._leftovers: deque[str] = deque(maxlen=50)
         self._pool: Pool[FtpLink] = Pool(self._connect, config.connections)
@@ -90,7 +81,7 @@ class FtpStore:
         """Send under a temporary name, confirm what arrived, rename."""
         final, parts = self._path(check_key(key)), parts_of(data)
         temporary = temporary_name(final)
-        with self._pool.lease() as link, _told(key, writing=True):
+        with self._pool.lease() as link, told(key, writing=True):
             try:
                 self._store(link, temporary, parts)
                 self._confirm(link, temporary, parts)
@@ -105,7 +96,7 @@ class FtpStore:
         """Return the range; ObjectMissing, ShortRead."""
         check_range(offset, length)
         path = self._path(check_key(key))
-        with self._pool.lease() as link, _told(key):
+        with self._pool.lease() as link, told(key):
             if length is None and not offset:
                 return self._read_all(link, path, key)
             if not length:
@@ -123,13 +114,13 @@ class FtpStore:
     def stat(self, key: str) -> int:
         """Return the size in bytes; ObjectMissing."""
         path = self._path(check_key(key))
-        with self._pool.lease() as link, _told(key):
+        with self._pool.lease() as link, told(key):
             return link.size(path)
 
     def delete(self, key: str) -> None:
         """Remove the file if it is there."""
         path = self._path(check_key(key))
-        with self._pool.lease() as link, _told(key, writing=True):
+        with self._pool.lease() as link, told(key, writing=True):
             try:
                 link.command(f"DELE {path}")
             except Refused as refused:
@@ -140,7 +131,7 @@ class FtpStore:
         """Make the root and those of ``folders`` that are missing, with several connections at once."""
         wanted = {check_prefix(folder) for folder in folders}
         wanted |= {above for folder in wanted for above in _above(folder)} - {""}
-        with self._pool.lease() as link, _told("", writing=True):
+        with self._pool.lease() as link, told("", writing=True):
             self._make_folder(link, self._root)
         for depth in sorted({folder.count("/") for folder in wanted}):
             level = {folder for folder in wanted if folder.count("/") == depth}
@@ -156,7 +147,7 @@ class FtpStore:
     def sha256(self, key: str) -> str | None:
         """Return the digest if the server can reckon it, else None."""
         path = self._path(check_key(key))
-        with self._pool.lease() as link, _told(key):
+        with self._pool.lease() as link, told(key):
             return link.sha256(path)
 
     def close(self) -> None:
@@ -209,15 +200,15 @@ class FtpStore:
                     link.command(f"MKD {path}")
                 except Refused as error:
                     refused = error
-        if refused and _DENIED.search(refused.said):
+        if refused and DENIED.search(refused.said):
             raise refused
 
     def _prepare_one(self, folder: str) -> None:
-        with self._pool.lease() as link, _told(folder, writing=True):
+        with self._pool.lease() as link, told(folder, writing=True):
             try:
                 link.command(f"MKD {self._path(folder)}")
             except Refused as refused:
-                if _DENIED.search(refused.said) or _FULL.search(refused.said) or _QUOTA.search(refused.said):
+                if DENIED.search(refused.said) or FULL.search(refused.said) or QUOTA.search(refused.said):
                     raise
         self._folders.add(self._path(folder))
 
@@ -289,23 +280,29 @@ class FtpStore:
 
     def _read(self, link: FtpLink, path: str, key: str, offset: int, length: int | None) -> tuple[bytes, bool]:
         blocks: list[bytes] = []
+        skip = offset if self._no_rest else 0
+        rest, more = offset - skip, length if length is None else length + skip
         try:
-            proven = link.retrieve(path, blocks.append, self._pace, offset=offset, length=length)
-        except Refused:
-            # A read that begins beyond the end is refused by some servers.
+            proven = link.retrieve(path, blocks.append, self._pace, offset=rest, length=more)
+        except Refused as refused:
+            if rest and refused.reply in (500, 501, 502, 504):
+                # This server always begins at the beginning.
+                self._no_rest = True
+                return self._read(link, path, key, offset, length)
             if offset and _exists(link, path):
+                # A read that begins beyond the end is refused by some servers.
                 self._length_from(link, path, key, offset + 1)
             raise
-        return b"".join(blocks), proven
+        return b"".join(blocks)[skip:], proven
 
     def _list_folder(self, folder: str) -> Listing:
         path = self._path(folder)
         try:
-            with self._pool.lease() as link, _told(folder):
+            with self._pool.lease() as link, told(folder):
                 try:
-                    entries = self._entries(link, path)
+                    entries = self._lister.entries(link, path)
                 except Refused as refused:
-                    if self._folder_is_there(link, path, refused):
+                    if self._lister.is_there(link, path, refused):
                         raise AccessDenied(f"the folder {path} cannot be listed: {refused.said}") from None
                     return [], []
                 return self._sorted(link, folder, entries)
@@ -326,44 +323,6 @@ class FtpStore:
             with suppress(Refused):
                 infos.append(ObjectInfo(key, link.size(self._path(key)) if size is None else size))
         return infos, folders
-
-    def _entries(self, link: FtpLink, path: str) -> _Entries:
-        if not self._no_mlsd:
-            try:
-                return parse_mlsd(link.lines(f"MLSD {path}".rstrip()))
-            except Refused as refused:
-                if refused.reply not in _UNKNOWN_COMMAND:
-                    raise
-                self._no_mlsd = True
-        return self._plain_entries(link, path)
-
-    def _plain_entries(self, link: FtpLink, path: str) -> _Entries:
-        """List without MLSD: LIST if we can read it, else names and sizes one by one."""
-        with _inside(link, path) as shown:
-            try:
-                return parse_list(link.lines(f"LIST {shown}".rstrip()))
-            except UnknownListing:
-                names = [line.rpartition("/")[2] for line in link.lines(f"NLST {shown}".rstrip())]
-        entries = []
-        for name in names:
-            try:
-                entries.append(Entry(name, False, link.size(f"{path}/{name}" if path else name)))
-            except Refused:
-                entries.append(Entry(name, True, None))
-        return entries
-
-    def _folder_is_there(self, link: FtpLink, path: str, refused: Refused) -> bool:
-        """A listing was refused: say whether the folder exists, so that nobody takes a closed folder for empty."""
-        if _ABSENT.search(refused.said):
-            return False
-        parent, slash, name = path.rstrip("/").rpartition("/")
-        if not name or _DENIED.search(refused.said):
-            return True
-        parent = parent or slash
-        try:
-            return any(entry.name == name for entry in self._entries(link, parent))
-        except Refused:
-            return False
 
 
 # Inside the class, ``list`` is the method.
@@ -423,42 +382,3 @@ def _exists(link: FtpLink, path: str) -> bool:
     except Refused:
         return False
     return True
-
-
-@contextmanager
-def _inside(link: FtpLink, path: str) -> Iterator[str]:
-    """Yield what to name in a LIST of ``path``: nothing after changing into it, if its name could be misread."""
-    if not path or _SAFE_TO_LIST.fullmatch(path):
-        yield path
-        return
-    home = link.command("PWD").partition('"')[2].rpartition('"')[0].replace('""', '"')
-    link.command(f"CWD {path}")
-    try:
-        yield ""
-    finally:
-        link.command(f"CWD {home}")
-
-
-@contextmanager
-def _told(key: str, *, writing: bool = False) -> Iterator[None]:
-    """Say in our errors what a refusal means."""
-    try:
-        yield
-    except Refused as refused:
-        raise _meaning(refused, key, writing) from None
-
-
-def _meaning(refused: Refused, key: str, writing: bool) -> StoreError:
-    said = f"{key or 'the folder'}: {refused.said}"
-    if refused.reply == 552 or (writing and _QUOTA.search(refused.said)):
-        kind = QuotaExceeded if _QUOTA.search(refused.said) else StoreFull
-        return kind(said, key=key)
-    if writing and _FULL.search(refused.said):
-        return StoreFull(said, key=key)
-    if _DENIED.search(refused.said) or refused.reply in (530, 532, 553):
-        return (FolderNotWritable if writing else AccessDenied)(said, key=key)
-    if writing and refused.reply == 550:
-        return FolderNotWritable(said, key=key)
-    if refused.reply == 550 or _ABSENT.search(refused.said):
-        return ObjectMissing(f"{key} is not there", key=key)
-    return StoreError(f"{key or 'the folder'}: the server answered {refused.reply} {refused.said}", key=key)

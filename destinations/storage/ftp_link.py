@@ -22,6 +22,7 @@ from destinations.storage.errors import (
     StoreUnreachable,
     TlsFailed,
 )
+from destinations.storage.ftp_control import Control, Refused
 from destinations.storage.tls import check_pins, context_for, fingerprint_of, tls_error
 
 BLOCK = 256 << 10
@@ -33,37 +34,6 @@ _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 _WANTS_TLS = re.compile(r"\b(?:ssl|tls|encrypt\w*|secure\w*)\b", re.IGNORECASE)
 
 
-class Refused(StoreError):
-    """A command was answered with a refusal; ``reply`` is its number, ``said`` the server's text."""
-
-    def __init__(self, reply: int, said: str) -> None:
-        super().__init__(f"the server answered {reply} {said}")
-        self.reply, self.said = reply, said
-
-
-class _Control(ftplib.FTP_TLS):
-    """ftplib's control channel, with the socket from outside and texts of any encoding."""
-
-    def __init__(self, context: ssl.SSLContext, timeout: float, count: Callable[[], None]) -> None:
-        super().__init__(context=context, timeout=timeout, encoding="utf-8")
-        self._count = count
-
-    def take(self, connection: socket.socket, host: str) -> None:
-        """Speak over ``connection``."""
-        self.host, self.sock, self.af = host, connection, connection.family
-        self.reopen()
-
-    def reopen(self) -> None:
-        """Read replies from the present socket, whatever bytes they hold."""
-        assert self.sock is not None
-        self.file = self.sock.makefile("r", encoding="utf-8", errors="replace", newline="\n")
-
-    def putcmd(self, line: str) -> None:
-        """Send a command, and count it."""
-        self._count()
-        super().putcmd(line)
-
-
 class FtpLink:
     """A logged-in connection.  Used by one thread at a time."""
 
@@ -72,7 +42,7 @@ class FtpLink:
         self._config = config
         self._place = f"{config.host} port {config.port}"
         self._context = context_for(verify=config.verify, ca=config.ca, pins=config.pins)
-        self._control = _Control(self._context, config.timeout, count)
+        self._control = Control(self._context, config.timeout, count)
         self._used_at = time.monotonic()
         self._closed = False
         self.features: frozenset[str] = frozenset()

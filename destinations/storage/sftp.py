@@ -102,7 +102,7 @@ class SftpStore:
         check_range(offset, length)
         path = self._path(check_key(key))
         with self._pool.lease() as link, self._told(link, key):
-            handle = link.wire.open(path)
+            handle = self._opened(link, path, key)
             try:
                 if not length:
                     length = self._length_from(link, handle, key, offset, length)
@@ -305,6 +305,14 @@ class SftpStore:
 
     # reading
 
+    def _opened(self, link: SftpLink, path: bytes, key: str) -> bytes:
+        try:
+            return link.wire.open(path)
+        except Status as status:
+            if status.code == FAILURE:
+                _file_size(link.wire.stat(path), key)
+            raise
+
     def _length_from(self, link: SftpLink, handle: bytes, key: str, offset: int, length: int | None) -> int:
         """Return how many bytes to read when the caller asked for none, or for all from ``offset``."""
         size = _file_size(link.wire.fstat(handle), key)
@@ -332,15 +340,21 @@ class SftpStore:
         with self._pool.lease() as link, self._told(link, folder):
             try:
                 entries = list(link.wire.list_folder(self._path(folder) or b"."))
-            except Status as status:
-                if status.code == NO_SUCH_FILE or not _exists(link, self._path(folder) or b"."):
-                    return [], []
-                if not stat.S_ISDIR(link.wire.stat(self._path(folder) or b".").mode or stat.S_IFDIR):
-                    return [], []
-                raise
+            except Status:
+                # Only what is surely not there, or no folder, lists as empty.
+                if self._is_folder(link, folder):
+                    raise
+                return [], []
             for entry in entries:
                 self._sort_in(link, start, entry, infos, folders)
         return infos, folders
+
+    def _is_folder(self, link: SftpLink, folder: str) -> bool:
+        try:
+            mode = link.wire.stat(self._path(folder) or b".").mode
+        except Status as status:
+            return status.code != NO_SUCH_FILE
+        return mode is None or stat.S_ISDIR(mode)
 
     def _sort_in(self, link: SftpLink, start: str, entry: Entry, infos: _Infos, folders: _Names) -> None:
         key = start + entry.name.decode("ascii", "replace")

@@ -172,8 +172,11 @@ def s3_config(server: str, folder: Path, **settings: Any) -> S3Config:
     return S3Config(**{**values, **settings})
 
 
-def _s3(server: str, **settings: Any) -> Callable[[Path], Place]:
+def _s3(server: str, secure: bool = False, **settings: Any) -> Callable[[Path], Place]:
     def make(folder: Path) -> Place:
+        if secure:
+            told = lend(server)
+            settings.update(endpoint=told["secure_endpoint"], ca=told["ca"])
         config = s3_config(server, folder, **settings)
         if config.create_bucket:
             make_bucket(config)
@@ -218,12 +221,15 @@ PLACES: dict[str, Callable[[Path], Place]] = {
     "vsftpd-strict-tls": _ftp("vsftpd-strict", tls=True),
     "vsftpd-no-mlsd": _ftp("vsftpd-plain"),
     "odd-ftp": _ftp("odd-ftp"),
+    "odd-ftp-hash": _ftp("odd-ftp-hash"),
+    "odd-ftp-poor": _ftp("odd-ftp-poor"),
     "pure-ftpd-stack": _stack_on_ftp,
     "openssh": _sftp("openssh"),
+    "small-ssh": _sftp("small-ssh"),
     "rclone-sftp": _sftp("rclone-sftp", replaces_at_once=False),
     "openssh-stack": _stack_on_sftp,
     "ceph-rgw": _s3("ceph-rgw"),
-    "ceph-rgw-parts": _s3("ceph-rgw", part_size=5 << 20),
+    "ceph-rgw-tls-parts": _s3("ceph-rgw", secure=True, part_size=5 << 20),
     "rclone-s3": _s3("rclone-s3"),
     "ceph-rgw-stack": _stack_on_s3,
 }

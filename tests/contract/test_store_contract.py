@@ -29,6 +29,7 @@ from destinations.storage import (
     ShortRead,
     StoreError,
 )
+from destinations.storage.errors import CapacityUnknown
 from destinations.storage.wrappers import BandwidthStore
 from destinations.storage.wrappers.bandwidth import Rates, Throttle
 from tests.contract.places import PLACES, Place
@@ -355,7 +356,10 @@ def test_prepared_folders_change_nothing_that_is_seen(store: ObjectStore) -> Non
 def test_capacity_is_plausible_where_it_is_known(store: ObjectStore) -> None:
     if not isinstance(store, ReportsCapacity):
         pytest.skip("this kind does not know its capacity")
-    total, free = store.capacity()
+    try:
+        total, free = store.capacity()
+    except CapacityUnknown:
+        return
     assert 0 <= free <= total
     assert total > 0
 

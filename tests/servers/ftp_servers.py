@@ -164,9 +164,35 @@ class VsftpdPlain(_Vsftpd):
 class Odd(Server):
     """Prints Windows listings, knows no MLSD, refuses to rename over a file."""
 
+    switches: tuple[str, ...] = ()
+
     def start(self) -> dict[str, object]:
         home, port = self.home(), free_port()
         odd = Path(__file__).with_name("odd_ftp.py")
-        process = self.run("odd-ftp", sys.executable, odd, str(port), str(home), USER, PASSWORD)
+        process = self.run("odd-ftp", sys.executable, odd, str(port), str(home), USER, PASSWORD, *self.switches)
         wait_for(lambda: listens(port), process, self.log("odd-ftp"))
         return {"host": "127.0.0.1", "port": port, "user": USER, "password": PASSWORD, "home": str(home)}
+
+
+class OddHash(Odd):
+    """Reckons SHA-256."""
+
+    switches = ("hash", "mlsd", "rename")
+
+
+class OddPoor(Odd):
+    """Prints listings that nobody knows, refuses REST, and names another host in PASV."""
+
+    switches = ("nlst-only", "no-rest", "pasv-elsewhere")
+
+
+FTP_SERVERS: dict[str, type[Server]] = {
+    "pure-ftpd": PureFtpd,
+    "pure-ftpd-few": PureFtpdFewConnections,
+    "pure-ftpd-expired": PureFtpdExpired,
+    "vsftpd-strict": VsftpdStrict,
+    "vsftpd-plain": VsftpdPlain,
+    "odd-ftp": Odd,
+    "odd-ftp-hash": OddHash,
+    "odd-ftp-poor": OddPoor,
+}

@@ -10,7 +10,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.servers.kinds import KINDS, Missing, Server
+from tests.servers.kinds import Missing, kind
 
 
 def _alive(pid: int) -> bool:
@@ -34,7 +34,7 @@ def _say(folder: Path, told: dict[str, object]) -> None:
 
 
 def main(name: str, folder: Path) -> None:
-    server: Server = KINDS[name](folder / "server")
+    server = kind(name)(folder / "server")
     (folder / "server").mkdir(mode=0o711, exist_ok=True)
     try:
         _say(folder, server.start())

@@ -120,27 +120,10 @@ class Server:
         return home
 
 
-def _kinds() -> dict[str, type[Server]]:
-    from tests.servers.ftp_servers import Odd, PureFtpd, VsftpdPlain, VsftpdStrict
-    from tests.servers.s3_servers import CephRgw, RcloneS3
-    from tests.servers.ssh_servers import OpenSsh, RcloneSftp
+def kind(name: str) -> type[Server]:
+    """Return the class of a server by the name it is lent under."""
+    from tests.servers.ftp_servers import FTP_SERVERS
+    from tests.servers.s3_servers import S3_SERVERS
+    from tests.servers.ssh_servers import SSH_SERVERS
 
-    return {
-        "openssh": OpenSsh,
-        "rclone-sftp": RcloneSftp,
-        "pure-ftpd": PureFtpd,
-        "vsftpd-strict": VsftpdStrict,
-        "vsftpd-plain": VsftpdPlain,
-        "odd-ftp": Odd,
-        "ceph-rgw": CephRgw,
-        "rclone-s3": RcloneS3,
-    }
-
-
-class _Kinds(dict[str, type[Server]]):
-    def __missing__(self, name: str) -> type[Server]:
-        self.update(_kinds())
-        return self[name] if name in self else {}[name]
-
-
-KINDS: dict[str, type[Server]] = _Kinds()
+    return {**FTP_SERVERS, **SSH_SERVERS, **S3_SERVERS}[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import uuid
 
+from tests.servers.certificates import Authority
 from tests.servers.kinds import Server, free_port, listens, needs_root, program, wait_for
 
 ACCESS, SECRET = "HOLDFASTTESTACCESS", "HoldfastTestSecretKey0123456789abcdef"
@@ -40,28 +41,27 @@ class CephRgw(Server):
         names = {"ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "radosgw": "radosgw", "ceph": "ceph-common"}
         for name, package in names.items():
             program(name, package)
-        first, second, gateway = free_port(), free_port(), free_port()
+        first, second, gateway, secure = (free_port() for _ in range(4))
         self._configure(first, second)
         self._monitor(first, second)
         self._storage()
         self._user()
-        process = self.run(
-            "radosgw",
-            "radosgw",
-            *self._conf(),
-            "-n",
-            "client.admin",
-            "--rgw-frontends",
-            f"beast endpoint=127.0.0.1:{gateway}",
-            "-f",
+        authority = Authority()
+        pin = authority.issue(self.folder / "cert.pem")
+        doors = (
+            f"endpoint=127.0.0.1:{gateway} ssl_endpoint=127.0.0.1:{secure} ssl_certificate={self.folder / 'cert.pem'}"
         )
+        frontends = ("--rgw-frontends", f"beast {doors}")
+        process = self.run("radosgw", "radosgw", *self._conf(), "-n", "client.admin", *frontends, "-f")
         wait_for(lambda: listens(gateway), process, self.log("radosgw"))
         return {
             "endpoint": f"http://127.0.0.1:{gateway}",
+            "secure_endpoint": f"https://127.0.0.1:{secure}",
+            "ca": authority.pem,
+            "pin": pin,
             "access_key": ACCESS,
             "secret_key": SECRET,
             "limited_access_key": ACCESS + "Q",
-            "user": "tests",
         }
 
     def _conf(self) -> tuple[str, str]:
@@ -136,3 +136,6 @@ class CephRgw(Server):
             if process.poll() is None:
                 process.kill()
         super().stop()
+
+
+S3_SERVERS: dict[str, type[Server]] = {"ceph-rgw": CephRgw, "rclone-s3": RcloneS3}

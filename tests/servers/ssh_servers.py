@@ -5,9 +5,10 @@ from __future__ import annotations
 import getpass
 import os
 import subprocess
+import sys
 from pathlib import Path
 
-from tests.servers.kinds import PASSWORD, USER, Server, free_port, listens, program, wait_for
+from tests.servers.kinds import PASSWORD, USER, Server, free_port, listens, needs_root, program, wait_for
 
 
 def make_key(file: Path, kind: str = "ed25519") -> str:
@@ -40,7 +41,7 @@ class OpenSsh(Server):
             f"PidFile {self.folder / 'pid'}\nMaxStartups 100\nMaxSessions 100\n"
             f"Subsystem sftp internal-sftp\nKbdInteractiveAuthentication no\n{self.settings}"
         )
-        process = self.run("sshd", server, "-D", "-e", "-f", settings)
+        process = self.run("sshd", *self.command(server, "-D", "-e", "-f", settings))
         wait_for(lambda: listens(port), process, self.log("sshd"))
         return {
             "host": "127.0.0.1",
@@ -53,6 +54,30 @@ class OpenSsh(Server):
             "authorized": str(self.folder / "authorized"),
         }
 
+    def command(self, *words: str | Path) -> list[str | Path]:
+        """Return how to start the server."""
+        return list(words)
+
+
+class OpenSshReadOnly(OpenSsh):
+    """Lets nobody write."""
+
+    settings = "ForceCommand internal-sftp -R\n"
+
+
+class OpenSshSmallDisk(OpenSsh):
+    """Serves a disk of 4 MB."""
+
+    def start(self) -> dict[str, object]:
+        needs_root("a private mount")
+        self.disk = self.folder / "disk"
+        self.disk.mkdir(exist_ok=True)
+        return {**super().start(), "home": str(self.disk)}
+
+    def command(self, *words: str | Path) -> list[str | Path]:
+        mount = f'mount -t tmpfs -o size=4m,mode=0700 tmpfs "{self.disk}" && exec "$@"'
+        return [program("unshare"), "--mount", "--propagation", "private", "sh", "-c", mount, "sh", *words]
+
 
 class RcloneSftp(Server):
     """rclone's SFTP server: by password."""
@@ -64,14 +89,7 @@ class RcloneSftp(Server):
         process = self.run(
             "rclone",
             *(server, "serve", "sftp", home, "--addr", f"127.0.0.1:{port}", "--user", USER, "--pass", PASSWORD),
-            *(
-                "--key",
-                self.folder / "host",
-                "--vfs-cache-mode",
-                "off",
-                "--config",
-                "/dev/null",
-            ),
+            *("--key", self.folder / "host", "--vfs-cache-mode", "off", "--config", "/dev/null"),
         )
         wait_for(lambda: listens(port), process, self.log("rclone"))
         return {
@@ -82,3 +100,31 @@ class RcloneSftp(Server):
             "fingerprint": fingerprint,
             "home": str(home),
         }
+
+
+class SmallSsh(Server):
+    """A server of paramiko's: by password or by installed keys, without extensions, without renaming over a file."""
+
+    def start(self) -> dict[str, object]:
+        fingerprint = make_key(self.folder / "host")
+        home, port = self.home(), free_port()
+        script = Path(__file__).with_name("small_ssh.py")
+        process = self.run("ssh", sys.executable, script, str(port), self.folder / "host", home, USER, PASSWORD)
+        wait_for(lambda: listens(port), process, self.log("ssh"))
+        return {
+            "host": "127.0.0.1",
+            "port": port,
+            "user": USER,
+            "password": PASSWORD,
+            "fingerprint": fingerprint,
+            "home": str(home),
+        }
+
+
+SSH_SERVERS: dict[str, type[Server]] = {
+    "openssh": OpenSsh,
+    "openssh-read-only": OpenSshReadOnly,
+    "openssh-small-disk": OpenSshSmallDisk,
+    "rclone-sftp": RcloneSftp,
+    "small-ssh": SmallSsh,
+}
