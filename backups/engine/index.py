@@ -8,6 +8,7 @@ was made stands in dictionaries until there is enough of it to make a new table.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import struct
@@ -15,6 +16,7 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, compress
 from operator import itemgetter
 from pathlib import Path
@@ -38,6 +40,8 @@ _PREFIXES = struct.Struct(">I44x")
 _STRIDE, _TAG_WORD = RECORD // 4, 8
 """Of the native words that a record is: how many, and which one holds the pack's number."""
 _MAGIC = b"HFINDEX2"
+_MANY = 100_000
+"""Records of a table large enough to take care of the memory around it."""
 _FULL_INDEX = 50_000
 """Blobs after which an index object is saved."""
 
@@ -341,6 +345,12 @@ def _fan_of(records: mmap.mmap, count: int) -> memoryview:
     return memoryview(array("I", accumulate(sizes)))
 
 
+def _give_memory_back() -> None:
+    """Return to the system what was freed: the records as they came would stay with the process beside the table."""
+    with suppress(OSError, AttributeError):  # not every C library can
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _never(_kind: int, _blob_id: bytes) -> bool:
     return False
 
@@ -424,6 +434,8 @@ class Index:
         self.table = Table.build(self._take_records(), self.packs)
         self._fresh = ({}, {})
         self._fresh_count = self._waiting_count = 0
+        if self.table.count >= _MANY:
+            _give_memory_back()
 
     def _take_records(self) -> Iterator[bytes]:
         """Yield all records, letting go of those that were waiting."""
