@@ -1,4 +1,4 @@
-"""The readers: an always-warm pool that answers pages from repositories.  Each open repository is a process of its own."""
+"""The readers: an always-warm pool that answers pages; each open repository is a process of its own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import redis
 from django.db import close_old_connections
 
-from worker.asking import ANSWER, ANSWER_SECONDS, LARGEST_ANSWER, QUESTIONS, client
 from backups.gateway import EngineSession, session_spec
 from backups.models import Repository, Snapshot
 from backups.reveal import reveal_key
 from destinations.probe import probe
 from panel.accounts.models import User
 from panel.core.errors import PanelError
+from worker.asking import ANSWER, ANSWER_SECONDS, LARGEST_ANSWER, QUESTIONS, client
 
 _log = logging.getLogger(__name__)
 _OPEN_AT_MOST = 6

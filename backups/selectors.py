@@ -50,7 +50,9 @@ def schedules_with_last(viewer: Any) -> list[Schedule]:
 
 def snapshots_visible(viewer: Any) -> Any:
     """Return the snapshots a viewer may use."""
-    return Snapshot.objects.visible_to(viewer).present().select_related("account", "schedule", "repository__destination")
+    return (
+        Snapshot.objects.visible_to(viewer).present().select_related("account", "schedule", "repository__destination")
+    )
 
 
 def neighbours(snapshot: Snapshot, viewer: Any) -> tuple[Snapshot | None, Snapshot | None]:

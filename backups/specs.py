@@ -20,7 +20,9 @@ _CONFIG = (
 )
 
 
-def backup_command(item: int, account: Account, schedule: Schedule, kind: str, parent: Snapshot | None) -> dict[str, Any]:
+def backup_command(
+    item: int, account: Account, schedule: Schedule, kind: str, parent: Snapshot | None
+) -> dict[str, Any]:
     """Return the command that backs up one account for a schedule."""
     components = COMPONENTS.get(schedule.scope, ())
     own = account.system_uid is not None

@@ -19,8 +19,8 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 class Timing:
     """The rule of a schedule.
 
-    ``hour`` and ``minute`` are in ``zone``; ``weekday`` 0 is Monday; ``day`` 1 to 28.  ``jitter`` moves each run by up to
-    so many minutes, the same for a given ``seed`` and moment.  ``window`` (minutes, 0 = none) is how long after its
+    ``hour`` and ``minute`` are in ``zone``; ``weekday`` 0 is Monday; ``day`` 1 to 28.  ``jitter`` moves each run by up
+    to so many minutes, the same for a given ``seed`` and moment.  ``window`` (minutes, 0 = none) is how long after its
     moment a run may still start.
     """
 
@@ -103,8 +103,8 @@ class Due:
 def decide(timing: Timing, due_at: datetime, now: datetime, *, catch_up: bool, tolerance: timedelta) -> Due:
     """Decide about a run that was due at ``due_at``.
 
-    Within ``tolerance`` it simply starts.  Later it is caught up once, however many were missed, if ``catch_up`` says so
-    and the window, if any, is still open.
+    Within ``tolerance`` it simply starts.  Later it is caught up once, however many were missed, if ``catch_up`` says
+    so and the window, if any, is still open.
     """
     following = next_run(timing, now)
     late = now - due_at

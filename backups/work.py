@@ -102,9 +102,7 @@ class SessionRunner:
             return
         match event["event"]:
             case "progress":
-                running.context.progress(
-                    Figures(event["bytes"], event["total"], event["files"], event["current"])
-                )
+                running.context.progress(Figures(event["bytes"], event["total"], event["files"], event["current"]))
             case "problem":
                 running.problems += 1
                 running.context.log(f"left out: {event['path']}: {event['message']}", level="warning")

@@ -20,7 +20,9 @@ class LocalForm(forms.Form):
     """A folder of this server."""
 
     name = forms.CharField(max_length=40, help_text="Up to 40 characters, for you.")
-    path = forms.CharField(max_length=400, label="Folder", help_text="On a disk that is not the one you back up, if you can.")
+    path = forms.CharField(
+        max_length=400, label="Folder", help_text="On a disk that is not the one you back up, if you can."
+    )
     is_enabled = forms.BooleanField(required=False, initial=True, label="Used by schedules")
 
 
@@ -51,7 +53,9 @@ def destination_test(request: HttpRequest, number: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         good = answer["ok"]
-        (messages.success if good else messages.error)(request, "The test has passed." if good else "The test has failed.")
+        (messages.success if good else messages.error)(
+            request, "The test has passed." if good else "The test has failed."
+        )
     return redirect("destinations:destination_update", destination.pk)
 
 
@@ -60,10 +64,16 @@ def _edit(request: HttpRequest, destination: Destination | None) -> HttpResponse
         raise Http404
     initial: dict[str, Any] = {}
     if destination is not None:
-        initial = {"name": destination.name, "path": destination.config.get("path"), "is_enabled": destination.is_enabled}
+        initial = {
+            "name": destination.name,
+            "path": destination.config.get("path"),
+            "is_enabled": destination.is_enabled,
+        }
     form = LocalForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        taken = Destination.objects.filter(name=form.cleaned_data["name"]).exclude(pk=destination.pk if destination else None)
+        taken = Destination.objects.filter(name=form.cleaned_data["name"]).exclude(
+            pk=destination.pk if destination else None
+        )
         if taken.exists():
             form.add_error("name", "Another destination has this name.")
         else:

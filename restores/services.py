@@ -57,7 +57,10 @@ def restore_request(request: RestoreRequest, *, actor: Any, undo_of: Restore | N
                 items=[
                     ItemRequest(
                         account=account,
-                        spec={"repository": snapshot.repository_id, "destination": snapshot.repository.destination.name},
+                        spec={
+                            "repository": snapshot.repository_id,
+                            "destination": snapshot.repository.destination.name,
+                        },
                         lease=snapshot.repository.lease,
                     )
                 ],

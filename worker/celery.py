@@ -8,7 +8,7 @@ from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
 
-from django.conf import settings  # noqa: E402
+from django.conf import settings
 
 
 def broker_url(url: str) -> str:

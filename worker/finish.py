@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import Sum
 
 from worker import leases
-from worker.clock import now
 from worker.claim import Claim
+from worker.clock import now
 from worker.models import Attempt, Event, Job, JobItem
 from worker.states import ENDED, LIVE, State, job_state
 

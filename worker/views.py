@@ -57,7 +57,11 @@ def job_detail(request: HttpRequest, number: int) -> HttpResponse:
     restore = getattr(job, "restore", None) if job.kind == "restore" else None
     snapshots = list(job.snapshots.select_related("account")[:20])
     can_undo = bool(
-        restore and restore.safety_id and not job.is_live and not hasattr(restore, "undone_by") and restore.safety.removed_at is None
+        restore
+        and restore.safety_id
+        and not job.is_live
+        and not hasattr(restore, "undone_by")
+        and restore.safety.removed_at is None
     )
     context = {
         "job": job,
@@ -74,7 +78,10 @@ def job_detail(request: HttpRequest, number: int) -> HttpResponse:
 def job_log(request: HttpRequest, number: int) -> HttpResponse:
     """Return the whole log of a job as a text file."""
     job = get_object_or_404(Job.objects.visible_to(request.user), pk=number)
-    lines = (f"{line.at:%Y-%m-%d %H:%M:%S} {line.item.label + ' ' if line.item else ''}{line.text}\n" for line in log_after(job, 0))
+    lines = (
+        f"{line.at:%Y-%m-%d %H:%M:%S} {line.item.label + ' ' if line.item else ''}{line.text}\n"
+        for line in log_after(job, 0)
+    )
     response = HttpResponse("".join(lines), content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="holdfast-log-{job.pk}.txt"'
     return response
@@ -101,9 +108,18 @@ def queue(request: HttpRequest) -> HttpResponse:
         .order_by("-state", "slot", "priority", "id")[:200]
     )
     limits = options(*[slot.label for slot in Slot])
-    names = {Slot.BACKUP: ("backup", "Backups"), Slot.RESTORE: ("restore", "Restores, downloads, reindexes"), Slot.SYSTEM: ("check", "System tasks")}
+    names = {
+        Slot.BACKUP: ("backup", "Backups"),
+        Slot.RESTORE: ("restore", "Restores, downloads, reindexes"),
+        Slot.SYSTEM: ("check", "System tasks"),
+    }
     slots = [
-        {"kind": names[slot][0], "name": names[slot][1], "limit": limits[slot.label], "used": sum(i.slot == slot and i.state == State.RUNNING for i in items)}
+        {
+            "kind": names[slot][0],
+            "name": names[slot][1],
+            "limit": limits[slot.label],
+            "used": sum(i.slot == slot and i.state == State.RUNNING for i in items),
+        }
         for slot in (Slot.BACKUP, Slot.RESTORE, Slot.SYSTEM)
     ]
     part = "worker/queue.html#rows" if request.headers.get("HX-Target") == "rows" else "worker/queue.html"

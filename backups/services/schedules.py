@@ -242,5 +242,3 @@ def _check(data: ScheduleData, actor: Any) -> None:
         raise NotAllowed("Only administrators back up the entire server.")
     if not data.account.package.may_schedule:
         raise NotAllowed("Your package has no schedules of your own.")
-
-

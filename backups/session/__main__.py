@@ -27,8 +27,18 @@ from backups.session.browse import Browser
 from backups.session.events import say
 from backups.session.items import run_backup, run_restore
 from backups.session.privileges import die_with_parent
-from backups.session.spec import Backup, Cancel, Command, List, Read, Restore, Search, SessionSpec
-from backups.session.spec import decode_command, decode_spec
+from backups.session.spec import (
+    Backup,
+    Cancel,
+    Command,
+    List,
+    Read,
+    Restore,
+    Search,
+    SessionSpec,
+    decode_command,
+    decode_spec,
+)
 from backups.session.stores import open_store
 from destinations.storage.errors import StoreError
 

@@ -29,7 +29,13 @@ def history(request: HttpRequest) -> HttpResponse:
     page = Paginator(jobs.order_by("-id"), 50).get_page(request.GET.get("page"))
     for job in page:
         job.shown = job.snapshots.all()[:1]
-    context = {"page": page, "kinds": Kind.choices, "states": State.choices, "chosen": chosen, "days": option_number("history_days")}
+    context = {
+        "page": page,
+        "kinds": Kind.choices,
+        "states": State.choices,
+        "chosen": chosen,
+        "days": option_number("history_days"),
+    }
     part = "backups/history.html#rows" if request.headers.get("HX-Target") == "rows" else "backups/history.html"
     return render(request, part, context)
 

@@ -9,13 +9,13 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
-from worker.asking import ask
 from backups.keys import sealer
 from backups.models import Schedule
 from backups.places import answer_place, password_place
 from panel.audit.services import record
 from panel.core.errors import PanelError
 from panel.core.sealing import MasterKey
+from worker.asking import ask
 from worker.clock import now
 
 

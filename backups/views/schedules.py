@@ -29,7 +29,11 @@ def schedule_list(request: HttpRequest) -> HttpResponse:
         schedule.when = sentence(timing_of(schedule))  # type: ignore[attr-defined]
     unsaved = [schedule for schedule in schedules if schedule.key_saved_at is None]
     enabled = sum(schedule.is_enabled for schedule in schedules)
-    part = "backups/schedule_list.html#rows" if request.headers.get("HX-Target") == "rows" else "backups/schedule_list.html"
+    part = (
+        "backups/schedule_list.html#rows"
+        if request.headers.get("HX-Target") == "rows"
+        else "backups/schedule_list.html"
+    )
     return render(request, part, {"schedules": schedules, "unsaved": unsaved, "enabled": enabled})
 
 
@@ -137,7 +141,10 @@ def _page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | None) -
 
 def _preview(given: Any) -> dict[str, Any]:
     try:
-        numbers = {name: int(given.get(name) or default) for name, default in (("hour", 0), ("minute", 0), ("weekday", 0), ("day", 1))}
+        numbers = {
+            name: int(given.get(name) or default)
+            for name, default in (("hour", 0), ("minute", 0), ("weekday", 0), ("day", 1))
+        }
         timing = Timing(frequency=given.get("frequency") or "daily", zone=given.get("zone") or "UTC", **numbers)
         runs = next_runs(timing, timezone.now())
     except (ValueError, KeyError, OSError):

@@ -11,11 +11,11 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from worker.asking import ask
 from backups.models import Schedule, Snapshot
 from backups.selectors import neighbours, snapshots_visible
 from panel.accounts.models import Account
 from panel.core.errors import PanelError
+from worker.asking import ask
 
 PAGE = 100
 
@@ -67,8 +67,7 @@ def _asked(request: HttpRequest, snapshot: Snapshot, path: str, query: str, star
     }  # fmt: skip
     if query:
         return ask("search", text=query[:200], count=PAGE, **common)
-    answer = ask("list", start=start, count=PAGE, **common)
-    return answer
+    return ask("list", start=start, count=PAGE, **common)
 
 
 def _shown(entry: dict[str, Any], path: str) -> dict[str, Any]:
@@ -86,7 +85,13 @@ def _icon(kind: str, name: str) -> str:
     ending = name.rpartition(".")[2].lower()
     if ending in ("png", "jpg", "jpeg", "gif", "webp", "svg"):
         return "photo"
-    return "file-zip" if ending in ("zip", "gz", "tar", "xz") else "file-text" if ending in ("txt", "php", "html", "css", "js", "md", "sql") else "file"
+    return (
+        "file-zip"
+        if ending in ("zip", "gz", "tar", "xz")
+        else "file-text"
+        if ending in ("txt", "php", "html", "css", "js", "md", "sql")
+        else "file"
+    )
 
 
 def _crumbs(path: str) -> list[tuple[str, str]]:

@@ -26,8 +26,10 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if not url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure()):
         target = "/"
     if request.method != "POST":
-        return redirect(target) if request.user.is_authenticated else render(
-            request, "accounts/sign_in.html", {"next": target}
+        return (
+            redirect(target)
+            if request.user.is_authenticated
+            else render(request, "accounts/sign_in.html", {"next": target})
         )
     name = request.POST.get("username", "").strip()
     user = authenticate(request, username=name, password=request.POST.get("password", ""))

@@ -6,10 +6,10 @@ from typing import Any, Self, TypeVar
 
 from django.db import models
 
-M = TypeVar("M", bound=models.Model, covariant=True)
+M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
 
-class ScopedQuerySet(models.QuerySet[M]):
+class ScopedQuerySet(models.QuerySet[M_co]):
     """A query set whose rows belong to somebody; children say which of them a viewer sees."""
 
     def visible_to(self, viewer: Any) -> Self:

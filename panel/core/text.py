@@ -65,7 +65,7 @@ def moment_text(moment: datetime, now: datetime, zone: tzinfo, *, twelve: bool =
     days = (today - local.date()) // timedelta(days=1)
     at = clock(local, twelve=twelve)
     if days in (-1, 0, 1):
-        return f"{ {-1: 'Tomorrow', 0: 'Today', 1: 'Yesterday'}[days]}, {at}"
+        return f"{ {-1: 'Tomorrow', 0: 'Today', 1: 'Yesterday'}[days] }, {at}"
     if -7 < days < 7:
         return f"{local:%A}, {at}"
     if local.year == today.year:

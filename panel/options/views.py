@@ -29,7 +29,11 @@ def page(request: HttpRequest, group: str) -> HttpResponse:
             messages.success(request, "Saved. It applies to the next item that starts.")
             return redirect("options:settings", group)
     rows = [
-        {"setting": setting, "value": request.POST.get(setting.key, "") if errors else value, "error": errors.get(setting.key)}
+        {
+            "setting": setting,
+            "value": request.POST.get(setting.key, "") if errors else value,
+            "error": errors.get(setting.key),
+        }
         for setting, value in group_of(group)
     ]
     context = {"rows": rows, "groups": GROUPS, "group": group, "title": GROUPS[group], "errors": errors}

@@ -38,7 +38,9 @@ def overview(request: HttpRequest) -> HttpResponse:
         "snapshots": snapshots_visible(user)[:6],
         "points": snapshots_visible(user).count(),
         "lately": Job.objects.visible_to(user).order_by("-id")[:6],
-        "failed": Job.objects.visible_to(user).filter(state__in=(State.FAILED, State.PARTIAL), finished_at__gte=now - timedelta(days=1))[:6],
+        "failed": Job.objects.visible_to(user).filter(
+            state__in=(State.FAILED, State.PARTIAL), finished_at__gte=now - timedelta(days=1)
+        )[:6],
         "overdue": Schedule.objects.visible_to(user).present().exclude(overdue_since=None),
         "unsaved": Schedule.objects.visible_to(user).present().filter(key_saved_at=None)[:1],
         "waiting": [account for account in safety["accounts"] if not account.is_safe][:8],
@@ -76,7 +78,14 @@ def theme(request: HttpRequest) -> HttpResponse:
     if not url_has_allowed_host_and_scheme(target, {request.get_host()}):
         target = "/"
     response = redirect(target)
-    response.set_cookie("holdfast_theme", chosen if chosen in ("light", "dark") else "", max_age=365 * 86400, samesite="Lax", httponly=True, secure=settings.SESSION_COOKIE_SECURE)
+    response.set_cookie(
+        "holdfast_theme",
+        chosen if chosen in ("light", "dark") else "",
+        max_age=365 * 86400,
+        samesite="Lax",
+        httponly=True,
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
     return response
 
 
@@ -89,7 +98,15 @@ def _broker() -> str:
 
 
 def _weeks(days: dict[str, str], now: Any) -> list[list[dict[str, Any]]]:
-    words = {"success": "all good", "warning": "with warnings", "partial": "partly done", "failed": "something failed", "aborted": "stopped", "skipped": "skipped", "": "nothing ran"}
+    words = {
+        "success": "all good",
+        "warning": "with warnings",
+        "partial": "partly done",
+        "failed": "something failed",
+        "aborted": "stopped",
+        "skipped": "skipped",
+        "": "nothing ran",
+    }
     today = now.date()
     monday = today - timedelta(days=today.weekday()) - timedelta(weeks=_WEEKS - 1)
     rows: list[list[dict[str, Any]]] = []
@@ -98,6 +115,13 @@ def _weeks(days: dict[str, str], now: Any) -> list[list[dict[str, Any]]]:
         for week in range(_WEEKS):
             day = monday + timedelta(weeks=week, days=weekday)
             state = days.get(day.isoformat(), "")
-            row.append({"state": state, "text": f"{day:%a, %b} {day.day}: {words.get(state, state)}", "today": day == today, "future": day > today})
+            row.append(
+                {
+                    "state": state,
+                    "text": f"{day:%a, %b} {day.day}: {words.get(state, state)}",
+                    "today": day == today,
+                    "future": day > today,
+                }
+            )
         rows.append(row)
     return rows

@@ -6,180 +6,309 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Beat',
+            name="Beat",
             fields=[
-                ('name', models.CharField(max_length=120, primary_key=True, serialize=False)),
-                ('seen_at', models.DateTimeField()),
-                ('detail', models.JSONField(default=dict)),
+                ("name", models.CharField(max_length=120, primary_key=True, serialize=False)),
+                ("seen_at", models.DateTimeField()),
+                ("detail", models.JSONField(default=dict)),
             ],
         ),
         migrations.CreateModel(
-            name='Resource',
+            name="Resource",
             fields=[
-                ('key', models.CharField(max_length=60, primary_key=True, serialize=False)),
-                ('touched', models.PositiveBigIntegerField(default=0)),
+                ("key", models.CharField(max_length=60, primary_key=True, serialize=False)),
+                ("touched", models.PositiveBigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('backup', 'Backup'), ('restore', 'Restore'), ('download', 'Download'), ('check', 'Integrity check'), ('cleanup', 'Cleanup'), ('reindex', 'Reindex'), ('test', 'Destination test')], max_length=10)),
-                ('name', models.CharField(max_length=200)),
-                ('scope', models.CharField(blank=True, max_length=60)),
-                ('subject', models.CharField(blank=True, db_index=True, max_length=60)),
-                ('trigger', models.CharField(default='manual', max_length=12)),
-                ('request_key', models.CharField(max_length=120, null=True, unique=True)),
-                ('spec', models.JSONField(default=dict)),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('success', 'Success'), ('warning', 'Warnings'), ('partial', 'Partial'), ('failed', 'Failed'), ('aborted', 'Stopped'), ('skipped', 'Skipped')], default='pending', max_length=8)),
-                ('created_at', models.DateTimeField()),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('cancel_at', models.DateTimeField(null=True)),
-                ('items_total', models.PositiveIntegerField(default=0)),
-                ('items_done', models.PositiveIntegerField(default=0)),
-                ('bytes_done', models.BigIntegerField(default=0)),
-                ('bytes_total', models.BigIntegerField(default=0)),
-                ('files_done', models.BigIntegerField(default=0)),
-                ('speed', models.BigIntegerField(default=0)),
-                ('stats', models.JSONField(default=dict)),
-                ('error_code', models.CharField(blank=True, max_length=40)),
-                ('error', models.TextField(blank=True)),
-                ('guidance', models.TextField(blank=True)),
-                ('account', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='accounts.account')),
-                ('requested_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.server')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("backup", "Backup"),
+                            ("restore", "Restore"),
+                            ("download", "Download"),
+                            ("check", "Integrity check"),
+                            ("cleanup", "Cleanup"),
+                            ("reindex", "Reindex"),
+                            ("test", "Destination test"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("scope", models.CharField(blank=True, max_length=60)),
+                ("subject", models.CharField(blank=True, db_index=True, max_length=60)),
+                ("trigger", models.CharField(default="manual", max_length=12)),
+                ("request_key", models.CharField(max_length=120, null=True, unique=True)),
+                ("spec", models.JSONField(default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("running", "Running"),
+                            ("success", "Success"),
+                            ("warning", "Warnings"),
+                            ("partial", "Partial"),
+                            ("failed", "Failed"),
+                            ("aborted", "Stopped"),
+                            ("skipped", "Skipped"),
+                        ],
+                        default="pending",
+                        max_length=8,
+                    ),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                ("cancel_at", models.DateTimeField(null=True)),
+                ("items_total", models.PositiveIntegerField(default=0)),
+                ("items_done", models.PositiveIntegerField(default=0)),
+                ("bytes_done", models.BigIntegerField(default=0)),
+                ("bytes_total", models.BigIntegerField(default=0)),
+                ("files_done", models.BigIntegerField(default=0)),
+                ("speed", models.BigIntegerField(default=0)),
+                ("stats", models.JSONField(default=dict)),
+                ("error_code", models.CharField(blank=True, max_length=40)),
+                ("error", models.TextField(blank=True)),
+                ("guidance", models.TextField(blank=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="jobs",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.server"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=60)),
-                ('at', models.DateTimeField()),
-                ('subject', models.CharField(blank=True, max_length=60)),
-                ('data', models.JSONField(default=dict)),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, to='worker.job')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.CharField(max_length=60)),
+                ("at", models.DateTimeField()),
+                ("subject", models.CharField(blank=True, max_length=60)),
+                ("data", models.JSONField(default=dict)),
+                ("job", models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, to="worker.job")),
             ],
         ),
         migrations.CreateModel(
-            name='JobItem',
+            name="JobItem",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('label', models.CharField(blank=True, max_length=200)),
-                ('spec', models.JSONField(default=dict)),
-                ('slot', models.PositiveSmallIntegerField(choices=[(1, 'slots_restore'), (2, 'slots_backup'), (3, 'slots_system')])),
-                ('priority', models.PositiveSmallIntegerField(default=50)),
-                ('lease', models.CharField(blank=True, max_length=60)),
-                ('exclusive', models.BooleanField(default=False)),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('success', 'Success'), ('warning', 'Warnings'), ('partial', 'Partial'), ('failed', 'Failed'), ('aborted', 'Stopped'), ('skipped', 'Skipped')], default='pending', max_length=8)),
-                ('tries', models.PositiveSmallIntegerField(default=0)),
-                ('not_before', models.DateTimeField(null=True)),
-                ('waits_for', models.CharField(blank=True, max_length=200)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('bytes_done', models.BigIntegerField(default=0)),
-                ('bytes_total', models.BigIntegerField(default=0)),
-                ('files_done', models.BigIntegerField(default=0)),
-                ('speed', models.BigIntegerField(default=0)),
-                ('current', models.CharField(blank=True, max_length=300)),
-                ('warnings', models.PositiveIntegerField(default=0)),
-                ('result', models.JSONField(default=dict)),
-                ('error_code', models.CharField(blank=True, max_length=40)),
-                ('error', models.TextField(blank=True)),
-                ('guidance', models.TextField(blank=True)),
-                ('account', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='items', to='accounts.account')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='items', to='worker.job')),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.server')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("label", models.CharField(blank=True, max_length=200)),
+                ("spec", models.JSONField(default=dict)),
+                (
+                    "slot",
+                    models.PositiveSmallIntegerField(
+                        choices=[(1, "slots_restore"), (2, "slots_backup"), (3, "slots_system")]
+                    ),
+                ),
+                ("priority", models.PositiveSmallIntegerField(default=50)),
+                ("lease", models.CharField(blank=True, max_length=60)),
+                ("exclusive", models.BooleanField(default=False)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("running", "Running"),
+                            ("success", "Success"),
+                            ("warning", "Warnings"),
+                            ("partial", "Partial"),
+                            ("failed", "Failed"),
+                            ("aborted", "Stopped"),
+                            ("skipped", "Skipped"),
+                        ],
+                        default="pending",
+                        max_length=8,
+                    ),
+                ),
+                ("tries", models.PositiveSmallIntegerField(default=0)),
+                ("not_before", models.DateTimeField(null=True)),
+                ("waits_for", models.CharField(blank=True, max_length=200)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                ("bytes_done", models.BigIntegerField(default=0)),
+                ("bytes_total", models.BigIntegerField(default=0)),
+                ("files_done", models.BigIntegerField(default=0)),
+                ("speed", models.BigIntegerField(default=0)),
+                ("current", models.CharField(blank=True, max_length=300)),
+                ("warnings", models.PositiveIntegerField(default=0)),
+                ("result", models.JSONField(default=dict)),
+                ("error_code", models.CharField(blank=True, max_length=40)),
+                ("error", models.TextField(blank=True)),
+                ("guidance", models.TextField(blank=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="items",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="items", to="worker.job"
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.server"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('worker', models.CharField(max_length=120)),
-                ('started_at', models.DateTimeField()),
-                ('heartbeat_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('outcome', models.CharField(choices=[('running', 'Running'), ('ended', 'Ended'), ('lost', 'Lost')], default='running', max_length=8)),
-                ('lock_id', models.CharField(blank=True, max_length=64)),
-                ('item', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='worker.jobitem')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveSmallIntegerField()),
+                ("worker", models.CharField(max_length=120)),
+                ("started_at", models.DateTimeField()),
+                ("heartbeat_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[("running", "Running"), ("ended", "Ended"), ("lost", "Lost")],
+                        default="running",
+                        max_length=8,
+                    ),
+                ),
+                ("lock_id", models.CharField(blank=True, max_length=64)),
+                (
+                    "item",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="attempts", to="worker.jobitem"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='JobLogLine',
+            name="JobLogLine",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('level', models.CharField(default='info', max_length=8)),
-                ('text', models.TextField()),
-                ('item', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='log', to='worker.jobitem')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='log', to='worker.job')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField()),
+                ("level", models.CharField(default="info", max_length=8)),
+                ("text", models.TextField()),
+                (
+                    "item",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.CASCADE, related_name="log", to="worker.jobitem"
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="log", to="worker.job"),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Lease',
+            name="Lease",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('exclusive', models.BooleanField(default=False)),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='leases', to='worker.attempt')),
-                ('resource', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='leases', to='worker.resource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("exclusive", models.BooleanField(default=False)),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="leases", to="worker.attempt"
+                    ),
+                ),
+                (
+                    "resource",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="leases", to="worker.resource"
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('state__in', ['pending', 'running'])), fields=['state', '-id'], name='job_live'),
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("state__in", ["pending", "running"])), fields=["state", "-id"], name="job_live"
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['account', '-id'], name='job_account'),
+            model_name="job",
+            index=models.Index(fields=["account", "-id"], name="job_account"),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['kind', '-id'], name='job_kind'),
+            model_name="job",
+            index=models.Index(fields=["kind", "-id"], name="job_kind"),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['finished_at'], name='job_finished'),
+            model_name="job",
+            index=models.Index(fields=["finished_at"], name="job_finished"),
         ),
         migrations.AddIndex(
-            model_name='jobitem',
-            index=models.Index(condition=models.Q(('state', 'pending')), fields=['server', 'slot', 'priority', 'id'], name='item_waiting'),
+            model_name="jobitem",
+            index=models.Index(
+                condition=models.Q(("state", "pending")),
+                fields=["server", "slot", "priority", "id"],
+                name="item_waiting",
+            ),
         ),
         migrations.AddIndex(
-            model_name='jobitem',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['server', 'slot'], name='item_running'),
+            model_name="jobitem",
+            index=models.Index(
+                condition=models.Q(("state", "running")), fields=["server", "slot"], name="item_running"
+            ),
         ),
         migrations.AddIndex(
-            model_name='jobitem',
-            index=models.Index(fields=['account', '-finished_at'], name='item_account'),
+            model_name="jobitem",
+            index=models.Index(fields=["account", "-finished_at"], name="item_account"),
         ),
         migrations.AddIndex(
-            model_name='attempt',
-            index=models.Index(condition=models.Q(('outcome', 'running')), fields=['heartbeat_at'], name='attempt_running'),
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("outcome", "running")), fields=["heartbeat_at"], name="attempt_running"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('item', 'number'), name='attempt_number'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(fields=("item", "number"), name="attempt_number"),
         ),
     ]

@@ -90,8 +90,10 @@ def when(context: dict[str, Any], moment: datetime | int | None, style: str = "w
     request = context.get("request")
     zone = ZoneInfo(getattr(getattr(request, "user", None), "zone", "") or "UTC")
     now = timezone.now()
-    words = text.ago(moment, now) if style == "ago" else text.moment_text(
-        moment, now, zone, twelve=context.get("twelve", True)
+    words = (
+        text.ago(moment, now)
+        if style == "ago"
+        else text.moment_text(moment, now, zone, twelve=context.get("twelve", True))
     )
     exact = f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z} · {moment.astimezone(UTC):%H:%M} UTC"
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, words)
