@@ -1,6 +1,8 @@
 """Fixtures for every test."""
 
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.peers"]
+
+# Some tests make very deep trees, and pytest removes temporary folders recursively, a descriptor for each level.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
+_most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(_most_files, 65_536), _most_files))
 
 # Shared machines stall for seconds: a deadline would measure the neighbours.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
