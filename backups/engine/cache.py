@@ -49,6 +49,7 @@ class Cache:
         path = self._path(kind, object_id)
         temporary = path.with_name(f"{object_id}-tmp-{secrets.token_hex(4)}")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 file.write(data)
