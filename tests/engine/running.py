@@ -10,6 +10,9 @@ from typing import Any
 
 from backups.engine.archiver import BackupOptions, BackupResult, SnapshotInfo, backup
 from backups.engine.blob import BlobType
+from backups.engine.check_subset import Subset
+from backups.engine.checker import Check, CheckOptions
+from backups.engine.findings import Finding
 from backups.engine.ports import CancelToken, Entry, Progress, Source, SourceFile, SourceFolder
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot
@@ -170,3 +173,9 @@ def in_child(work: Callable[[], Any], *, uid: int | None = None) -> Any:
     _, status = os.waitpid(pid, 0)
     assert status == 0, f"the child ended with {status}; its traceback is on stderr"
     return pickle.loads(answer)
+
+
+def findings(repository: Repository, *, workers: int = 0) -> list[Finding]:
+    """What a check of every byte finds, hints left out."""
+    check = Check(repository, CheckOptions(read=Subset(), workers=workers))
+    return [finding for finding in check.findings() if finding.severity == "error"]
