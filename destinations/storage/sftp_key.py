@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from destinations.storage.config import Secret, SftpConfig
 from destinations.storage.errors import AccessDenied, BadConfig, FolderNotWritable
 from destinations.storage.sftp_link import SftpLink
-from destinations.storage.sftp_wire import NO_SUCH_FILE, Status
+from destinations.storage.sftp_wire import NO_SUCH_FILE, OK, Status
 
 _PUBLIC = re.compile(r"(?:ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+(?: [\x21-\x7e ]*)?")
 _LONGEST_FILE = 1 << 20
@@ -74,9 +74,24 @@ def _add_line(link: SftpLink, line: str) -> None:
                 pass
             wire.done(wire.close(handle))
             wire.code(wire.chmod(b".ssh/authorized_keys.new", 0o600))
-            wire.done(wire.rename(b".ssh/authorized_keys.new", b".ssh/authorized_keys"))
+            _replace(link)
         except Status as status:
             raise FolderNotWritable(f"the key cannot be installed: {status.text or 'refused'}") from None
+
+
+def _replace(link: SftpLink) -> None:
+    """Give the new file its name; a server that does not rename over a file has the old one moved aside first."""
+    wire, name = link.wire, b".ssh/authorized_keys"
+    if wire.code(wire.rename(name + b".new", name)) == OK:
+        return
+    wire.code(wire.remove(name + b".old"))
+    wire.done(wire.rename(name, name + b".old"))
+    try:
+        wire.done(wire.rename(name + b".new", name))
+    except Status:
+        wire.code(wire.rename(name + b".old", name))
+        raise
+    wire.code(wire.remove(name + b".old"))
 
 
 def _read(link: SftpLink, path: bytes) -> bytes:
