@@ -11,7 +11,6 @@ from backups.models import Schedule, Snapshot, SnapshotKind
 from backups.selectors import COMPONENTS
 from panel.accounts.models import Account
 
-EXCLUDES = ["*/.cache/", "*/tmp/sess_*"]
 _CONFIG = (
     "/etc/nginx/sites-available/{name}*",
     "/etc/nginx/sites-enabled/{name}*",
@@ -56,7 +55,7 @@ def _paths(component: str, account: Account) -> list[str]:
     if component == "web":
         return [account.home]
     names = {glob.escape(name) for name in (account.system_user, account.domain) if name}
-    found = {path for name in names for pattern in _CONFIG for path in glob.glob(pattern.format(name=name))}
+    found = {path for name in names for pattern in _CONFIG for path in glob.glob(pattern.format(name=name))}  # noqa: PTH207 - patterns are absolute
     return sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113 - follows no rule of a Path
 
 

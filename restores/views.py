@@ -23,7 +23,8 @@ def restore_new(request: HttpRequest, number: int) -> HttpResponse:
     paths = [path for path in given.getlist("path") if path]
     context: dict[str, Any] = {
         "snapshot": snapshot, "paths": paths, "overwrites": Overwrite.choices, "safety": option("safety_snapshot"),
-        "target": given.get("target", Restore.Target.IN_PLACE), "overwrite": given.get("overwrite", Overwrite.IF_DIFFERENT),
+        "target": given.get("target", Restore.Target.IN_PLACE),
+        "overwrite": given.get("overwrite", Overwrite.IF_DIFFERENT),
     }  # fmt: skip
     try:
         if snapshot.account is not None:

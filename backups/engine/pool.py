@@ -49,8 +49,9 @@ class Pool:
     """Runs ``handler(task, report)`` for every submitted task and yields (task, result) as they come.
 
     ``make_handler`` is called once in each process; a handler that has a ``close`` is closed when it ends.
-    What a handler gives to ``report`` reaches ``on_report`` in the parent.  ``tick`` is called in the parent about five times a second; what it raises
-    stops everything.  An exception of a handler is raised in the parent.  Use as a context manager.
+    What a handler gives to ``report`` reaches ``on_report`` in the parent.  ``tick`` is called there about five
+    times a second; what it raises stops everything.  An exception of a handler is raised in the parent.  Use as a
+    context manager.
     """
 
     def __init__(

@@ -140,7 +140,8 @@ def parts(host: str, port: int, web: tuple[int, int] | None) -> list[Part]:
     manage = [python, str(settings.BASE_DIR / "manage.py")]
     queue = "server.local"
     celery = [
-        python, "-m", "celery", "-q", "-A", "worker.celery", "worker", "-Q", queue, "-c", str(settings.WORKER_PROCESSES),
+        python, "-m", "celery", "-q", "-A", "worker.celery", "worker",
+        "-Q", queue, "-c", str(settings.WORKER_PROCESSES),
         "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "local@%h",
     ]  # fmt: skip
     granian = [

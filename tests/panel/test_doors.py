@@ -26,7 +26,8 @@ ADMIN = {"system/", "accounts/", "queue/", "backups/history/clear/", "destinatio
          "destinations/<int:number>/", "destinations/<int:number>/test/", "settings/", "settings/<slug:group>/",
          "audit/"}  # fmt: skip
 OWNED = {
-    "accounts/<int:number>/": "account", "backups/history/<int:number>/": "job", "backups/history/<int:number>/log/": "job",
+    "accounts/<int:number>/": "account", "backups/history/<int:number>/": "job",
+    "backups/history/<int:number>/log/": "job",
     "backups/history/<int:number>/cancel/": "job", "backups/schedules/<int:number>/edit/": "schedule",
     "backups/schedules/<int:number>/run/": "schedule", "backups/schedules/<int:number>/toggle/": "schedule",
     "backups/schedules/<int:number>/delete/": "schedule", "backups/schedules/<int:number>/key/": "schedule",

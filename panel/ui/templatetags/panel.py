@@ -31,7 +31,8 @@ SCOPES = {
 }  # fmt: skip
 KINDS = {
     "backup": ("Backup", "cloud-up"), "restore": ("Restore", "arrow-back-up"), "download": ("Download", "download"),
-    "check": ("Integrity check", "shield-check"), "cleanup": ("Cleanup", "recycle"), "reindex": ("Reindex", "list-search"),
+    "check": ("Integrity check", "shield-check"), "cleanup": ("Cleanup", "recycle"),
+    "reindex": ("Reindex", "list-search"),
     "test": ("Destination test", "plug"),
 }  # fmt: skip
 
