@@ -29,7 +29,6 @@ from destinations.storage.sftp_wire import (
     OK,
     PERMISSION_DENIED,
     Attributes,
-    Broken,
     Entry,
     Status,
 )
@@ -81,16 +80,11 @@ class SftpStore:
         """Send under a temporary name, compare the size, make it durable where the server can, rename."""
         final, parts = self._path(check_key(key)), parts_of(data)
         temporary = final + b"-restic-temp-" + secrets.token_hex(16).encode()
-        with self._pool.lease() as link, self._told(link, key, writing=True):
+        with self._pool.lease() as link:
             try:
-                handle = self._create(link, temporary)
-                if link.in_order:
-                    self._send_in_one_go(link, handle, parts)
-                    self._close_and_rename(link, handle, temporary, final)
-                else:
-                    self._send_step_by_step(link, handle, parts, temporary)
-                    self._rename(link, temporary, final)
-                    link.wire.code(link.wire.chmod(final, self._modes_now(link)[1]))
+                # The cause is found out before leftovers are removed, which would make a full disk look empty.
+                with self._told(link, key, writing=True):
+                    self._send(link, temporary, final, parts)
             except BaseException:
                 self._leftovers.append(temporary)
                 raise
@@ -234,6 +228,16 @@ class SftpStore:
         if denied:
             raise denied
 
+    def _send(self, link: SftpLink, temporary: bytes, final: bytes, parts: _Parts) -> None:
+        handle = self._create(link, temporary)
+        if link.in_order:
+            self._send_in_one_go(link, handle, parts)
+            self._close_and_rename(link, handle, temporary, final)
+        else:
+            self._send_step_by_step(link, handle, parts, temporary)
+            self._rename(link, temporary, final)
+            link.wire.code(link.wire.chmod(final, self._modes_now(link)[1]))
+
     def _send_in_one_go(self, link: SftpLink, handle: bytes, parts: _Parts) -> None:
         """Write, set the mode, make durable and compare the size, with all of it on its way at once."""
         wire = link.wire
@@ -298,10 +302,10 @@ class SftpStore:
         while self._leftovers and link.alive:
             path = self._leftovers.pop()
             try:
-                link.wire.code(link.wire.remove(path))
-            except (OSError, EOFError, Broken):
+                with link.translated():
+                    link.wire.code(link.wire.remove(path))
+            except StoreError:
                 self._leftovers.append(path)
-                link.close()
 
     # reading
 

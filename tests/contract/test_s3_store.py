@@ -179,7 +179,7 @@ def test_each_wrong_setting_has_its_own_code(opened: Opener) -> None:
         store = opened(**{"create_bucket": False, **settings})
         for arguments in ((store.list, ""), (store.put, "config", b"1")):
             with pytest.raises(kind) as raised:
-                list(arguments[0](*arguments[1:]) or ())  # type: ignore[operator]
+                list(arguments[0](*arguments[1:]) or ())
             assert raised.value.code == code, settings
             assert raised.value.guidance
             assert "hunter2" not in repr(raised.value) + str(raised.value)
