@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,6 +19,7 @@ _NO_NAMES = frozenset(("", ".", ".."))
 _KINDS: frozenset[str] = frozenset(get_args(EntryKind))
 ITEM_ERRORS = (OSError, Corrupt, TargetProblem)
 """What makes one item fail, and not the run."""
+_unix_mode = functools.lru_cache(maxsize=4096)(unix_mode)
 UNSTORED = "socket"
 """The kind of node that old programs stored and nobody restores."""
 MAX_DEPTH = 2000
@@ -77,7 +79,7 @@ def entry_of(node: Node, name: bytes) -> Entry:
     entry = Entry(
         name,
         node.type,  # type: ignore[arg-type]
-        unix_mode(node.mode),
+        _unix_mode(node.mode),
         mtime,
         0,
         node.uid,

@@ -126,8 +126,6 @@ class Worker:
             self._fail(spot.path, error)
             return below
         for node in nodes:
-            if self._stopped():
-                break
             self._item(visit, node, below)
         return below
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
 from backups.engine.errors import Canceled, TargetProblem
@@ -153,10 +154,17 @@ class _Restore:
         return Pool(self._make_handler, count, tick=self._tick), max(1, count)
 
     def _make_handler(self) -> Handler:
-        return Worker(self._repository.twin(), self._target, self._options, self._stopped).handle
+        return Worker(self._repository.twin(), self._target, self._options, self._make_stopped()).handle
 
     def _stopped(self) -> bool:
         return self._stop[0] != 0 or self._cancel.is_set
+
+    def _make_stopped(self) -> Callable[[], bool]:
+        """Return what a helper asks for every blob: one byte of shared memory, and with no helpers the token too."""
+        if self._options.workers == 0:
+            return self._stopped
+        stop = self._stop
+        return lambda: stop[0] != 0
 
     def _tick(self) -> None:
         if self._cancel.is_set or self._fatal is not None:
