@@ -212,4 +212,5 @@ def _is_host(pattern: str, name: str) -> bool:
         except ValueError:
             return False
         return hmac.compare_digest(base64.b64encode(reckoned).decode(), digest)
-    return fnmatch.fnmatchcase(name, pattern.lower())
+    # Brackets stand for themselves here, around a host whose port is not 22.
+    return fnmatch.fnmatchcase(name, pattern.lower().replace("[", "[[]"))
