@@ -66,7 +66,7 @@ def _gcd(a: int, b: int) -> int:
 def is_irreducible(poly: int) -> bool:
     """Tell whether a polynomial over GF(2), given as bits, has no proper factor (Ben-Or's test)."""
     degree = _degree(poly)
-    if degree < 1:
+    if degree < 1 or poly < 0:
         return False
     power = 2
     for _ in range(degree // 2):

@@ -496,7 +496,7 @@ def find_key(store: ObjectStore, password: str, hint: str = "") -> tuple[Key, st
     for name in names[: keys.MAX_KEYS_TRIED]:
         try:
             return keys.unwrap(store.get(object_key(KEYS, name)), password), name
-        except WrongKey:
+        except (WrongKey, ObjectMissing):
             continue
         except KeyRejected as error:
             rejected = KeyRejected(f"keys/{name}: {error}")
