@@ -322,7 +322,8 @@ def test_fresh_polynomials_are_of_the_right_degree_and_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "polynomial", [0, 1, 2, 3, 0x3DA3358B4DC171, 0x20000000000001, 1 << 53, 0x7DA3358B4DC173, 1 << 63]
+    "polynomial",
+    [0, 1, 2, 3, 0x3DA3358B4DC171, 0x20000000000001, 1 << 53, 0x7DA3358B4DC173, 1 << 63, -0x3DA3358B4DC173],
 )
 def test_a_polynomial_that_does_not_fit_the_format_is_refused(polynomial: int) -> None:
     with pytest.raises(Corrupt):
