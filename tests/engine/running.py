@@ -6,6 +6,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from backups.engine.archiver import BackupOptions, BackupResult, SnapshotInfo, backup
@@ -179,3 +180,11 @@ def findings(repository: Repository, *, workers: int = 0) -> list[Finding]:
     """What a check of every byte finds, hints left out."""
     check = Check(repository, CheckOptions(read=Subset(), workers=workers))
     return [finding for finding in check.findings() if finding.severity == "error"]
+
+
+def children() -> set[str]:
+    """The children of this process, zombies included; servers of other tests may be among them."""
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        found.update((task / "children").read_text(encoding="ascii").split())
+    return found

@@ -18,7 +18,7 @@ from backups.engine.errors import BlobMissing, Canceled, Corrupt, EngineError
 from backups.engine.pool import Handler, Pool, Report, WorkerDied, default_workers
 from backups.engine.threads import ThreadPool
 from destinations.storage.errors import StoreFull
-from tests.engine.running import in_child
+from tests.engine.running import children, in_child
 
 
 def doing(work: Callable[[Any, Report], Any]) -> Callable[[], Handler]:
@@ -27,14 +27,6 @@ def doing(work: Callable[[Any, Report], Any]) -> Callable[[], Handler]:
 
 def double(task: int, report: Report) -> int:
     return 2 * task
-
-
-def children() -> set[str]:
-    """The children of this process, zombies included; servers of other tests may be among them."""
-    found: set[str] = set()
-    for task in Path("/proc/self/task").iterdir():
-        found.update((task / "children").read_text(encoding="ascii").split())
-    return found
 
 
 @pytest.fixture(autouse=True)
