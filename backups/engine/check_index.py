@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import compress
+from operator import add
 
 import msgspec
 
@@ -17,7 +20,7 @@ from backups.engine.pack import ENTRY_PACKED, ENTRY_PLAIN, FIXED
 from backups.engine.repository import Repository
 from destinations.storage.errors import ObjectMissing, ShortRead
 
-_NUMBER = (1 << 31) - 1
+_TREE = 1 << 31
 _CHUNK = 65536 * RECORD
 
 
@@ -89,18 +92,16 @@ class PackFacts:
     """What the index says of each pack, by its number: how many blobs, of which kinds, and the size of the file."""
 
     def __init__(self, index: Index) -> None:
-        count = len(index.packs)
-        self.counts = array("I", bytes(4 * count))
-        self.sizes = array("Q", bytes(8 * count))
-        self._lengths = array("Q", bytes(8 * count))
-        self._ends = array("Q", bytes(8 * count))
-        self._kinds = bytearray(count)
+        # All by tag: a pack's number, with one bit more for trees.
+        self._blobs: Counter[int] = Counter()
+        self._packed: Counter[int] = Counter()
+        self._lengths: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         table = index.compact()
         whole = memoryview(table.records())[: table.count * RECORD]
         for start in range(0, len(whole), _CHUNK):
             self._add(whole[start : start + _CHUNK].cast("I"))
-        for number, blobs in enumerate(self.counts):
-            self.sizes[number] += self._lengths[number] + FIXED + blobs * ENTRY_PLAIN
+        self.counts = [self._blobs[number] + self._blobs[number | _TREE] for number in range(len(index.packs))]
 
     def _add(self, words: memoryview) -> None:
         columns = []
@@ -108,26 +109,34 @@ class PackFacts:
             column = array("I", words[at::12])
             if sys.byteorder == "little":
                 column.byteswap()
-            columns.append(column)
-        counts, sizes, lengths, ends, kinds = self.counts, self.sizes, self._lengths, self._ends, self._kinds
-        for tag, offset, length, plain_size in zip(*columns, strict=True):
-            pack = tag & _NUMBER
-            kinds[pack] |= 2 if tag > _NUMBER else 1
-            counts[pack] += 1
-            lengths[pack] += length
-            if plain_size:
-                sizes[pack] += ENTRY_PACKED - ENTRY_PLAIN
-            end = offset + length
-            if end > ends[pack]:  # noqa: PLR1730 - once for every blob of the repository
-                ends[pack] = end
+            columns.append(column.tolist())
+        tags, offsets, sizes, plain_sizes = columns
+        self._blobs.update(tags)
+        self._packed.update(compress(tags, plain_sizes))
+        lengths, ends = self._lengths, self._ends
+        for tag in set(tags):
+            lengths.setdefault(tag, 0)
+            ends.setdefault(tag, 0)
+        for tag, length in zip(tags, sizes, strict=True):
+            lengths[tag] += length
+        for tag, end in zip(tags, map(add, offsets, sizes), strict=True):
+            ends[tag] = max(ends[tag], end)
+
+    def size(self, pack: int) -> int:
+        """Return the size the file must have, in bytes."""
+        packed = self._packed[pack] + self._packed[pack | _TREE]
+        return FIXED + self._length(pack) + self.counts[pack] * ENTRY_PLAIN + packed * (ENTRY_PACKED - ENTRY_PLAIN)
 
     def is_mixed(self, pack: int) -> bool:
         """Tell whether trees and data share a pack."""
-        return self._kinds[pack] == 3
+        return pack in self._ends and pack | _TREE in self._ends
 
     def has_gaps(self, pack: int) -> bool:
         """Tell whether the blobs the index knows do not fill the pack from its first byte on."""
-        return self._lengths[pack] != self._ends[pack]
+        return self._length(pack) != max(self._ends.get(pack, 0), self._ends.get(pack | _TREE, 0))
+
+    def _length(self, pack: int) -> int:
+        return self._lengths.get(pack, 0) + self._lengths.get(pack | _TREE, 0)
 
 
 def pack_findings(repository: Repository, facts: PackFacts, listed: dict[str, int]) -> Iterator[Finding]:
@@ -144,8 +153,8 @@ def pack_findings(repository: Repository, facts: PackFacts, listed: dict[str, in
         if size is None:
             index.excluded.add(number)
             yield Finding("pack-missing", "pack", name, f"pack {name} is not there")
-        elif size != facts.sizes[number]:
-            text = f"pack {name} has {size} bytes, and by the index must have {facts.sizes[number]}"
+        elif size != facts.size(number):
+            text = f"pack {name} has {size} bytes, and by the index must have {facts.size(number)}"
             yield Finding("pack-size", "pack", name, text)
         if facts.has_gaps(number):
             yield Finding(
