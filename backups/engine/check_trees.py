@@ -19,10 +19,8 @@ from backups.engine.findings import Finding
 from backups.engine.index import RECORD
 from backups.engine.pool import Report
 from backups.engine.repository import Repository
-from backups.engine.tree import FILE
+from backups.engine.tree import FILE, MOST_NODES
 
-MOST_NODES = 1_500_000
-"""Objects in the JSON of one tree; a tree of the largest size has a million honest ones."""
 _KINDS = frozenset(("file", "dir", "symlink", "dev", "chardev", "fifo", "socket"))
 _KEPT = 1000
 

@@ -21,6 +21,8 @@ EMPTY_TREE = b'{"nodes":[]}\n'
 ZERO_TIME = "0001-01-01T00:00:00Z"
 MAX_TREE = 2**32 - 1
 """Bytes of the largest tree the format can hold."""
+MOST_NODES = 1_500_000
+"""Objects in the JSON of one tree; the largest tree a reader takes has a million honest ones."""
 
 FILE, DIR, SYMLINK, BLOCK, CHAR, FIFO, SOCKET = "file", "dir", "symlink", "dev", "chardev", "fifo", "socket"
 """The types of a node."""
@@ -108,6 +110,8 @@ def decode_tree(data: bytes, *, check_names: bool = True) -> list[Node]:
     """
     if len(data) > MAX_TREE:
         raise Corrupt("a tree beyond the format's size limit", kind="tree")
+    if data.count(b"{") > MOST_NODES:
+        raise Corrupt("a tree of more items than any folder has", kind="tree")
     try:
         nodes = _decode(data).nodes
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

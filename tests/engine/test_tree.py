@@ -306,3 +306,8 @@ def test_the_order_of_fields_is_that_of_the_format() -> None:
         generic_attributes=msgspec.Raw(b'{"k":1}'), device=1, content=[], subtree=ID_A, error="e",
     )  # fmt: skip
     assert list(json.loads(encode_node(full))) == list(Node.__struct_fields__)
+
+
+def test_a_tree_of_more_items_than_memory_has_room_for_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(Corrupt, match="more items"):
+        decode_tree(b'{"nodes":[' + b"{}," * 2_000_000 + b"{}]}")
