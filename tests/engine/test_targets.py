@@ -13,6 +13,7 @@ import pytest
 
 from backups.engine import Entry, TargetProblem
 from restores.targets.beneath import Opener
+from restores.targets.confine import confine_writes
 from restores.targets.folder import FolderTarget, OpenFolder
 from restores.targets.paths import checked_name, components, portable_path
 from restores.targets.policy import LIKE_RESTIC, account_policy
@@ -489,3 +490,52 @@ def test_a_proper_name_is_given_back() -> None:
     assert checked_name(b"..x") == b"..x"
     assert components(b"") == []
     assert components(b"a/b") == [b"a", b"b"]
+
+
+# ---------------------------------------------------------------------- the last wall
+
+
+def test_a_confined_process_restores_into_its_folder_and_writes_nowhere_else(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "there").write_bytes(b"precious")
+
+    def work() -> tuple[bool, list[str], bytes]:
+        if not confine_writes([inside]):
+            return False, [], b""
+        target = FolderTarget(inside)
+        folder = target.folder(b"")
+        for _ in range(2):
+            folder.put(entry(b"file"), b"content")
+            folder.make(entry(b"link", "symlink", target=b"x"))
+        folder.make_folder(b"sub")
+        file = target.folder(b"sub").create(entry(b"shared"), shared=True)
+        file.finish(entry(b"shared"))
+        target.folder(b"sub").link(b"other-name", b"file")
+        folder.remove(b"sub")
+        folder.close()
+        refused = []
+        attempts: dict[str, Callable[[], object]] = {
+            "write": lambda: (outside / "there").write_bytes(b"x"),
+            "make": lambda: (outside / "new").write_bytes(b"x"),
+            "folder": (outside / "sub").mkdir,
+            "remove": (outside / "there").unlink,
+            "rename": lambda: (inside / "file").rename(outside / "file"),
+            "link": lambda: (outside / "linked").hardlink_to(inside / "file"),
+        }
+        for name, attempt in attempts.items():
+            try:
+                attempt()
+            except OSError:
+                refused.append(name)
+        return True, refused, (outside / "there").read_bytes()
+
+    possible, refused, content = in_child(work)
+
+    if not possible:
+        missing("this kernel has no Landlock")
+    assert refused == ["write", "make", "folder", "remove", "rename", "link"]
+    assert content == b"precious"
+    assert everything_below(outside) == ["there"]
+    assert everything_below(inside) == ["file", "link"]
