@@ -48,7 +48,7 @@ def cat(repository: Repository, what: str, name: str = "") -> bytes:
     if what == "blob":
         return _blob(repository, name)
     if what == "tree":
-        snapshot, folder = find_snapshot(repository.snapshots(), name)
+        snapshot, folder = find_snapshot(repository.snapshots(lambda _: None), name)
         return repository.load_tree(find_tree(repository, snapshot.tree, folder.encode("utf-8", "surrogateescape")))
     kind = _OBJECTS[what]
     return _indented(repository.load_object(kind, find_id(repository, kind, name)))

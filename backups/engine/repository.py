@@ -83,6 +83,7 @@ class Repository:
         self._caches_files = self.cache is not None and not store.capabilities.forkable
         self._index: Index | None = None
         self._index_ids: set[str] | None = set()
+        self._horizon: set[str] | None = None
         self._windows: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._pack_sizes: dict[int, int] = {}
 
@@ -448,6 +449,13 @@ class Repository:
             raise ShortRead(f"pack {name} is shorter than the index says", key=object_key(DATA, name))
         return data
 
+    def close_listing(self) -> None:
+        """Leave out of all that is listed from now on the snapshots others store later.
+
+        Called before the index is loaded: they may need index objects that are stored with them.
+        """
+        self._horizon = set(self.ids(SNAPSHOTS))
+
     def raw_snapshots(self, on_damage: Callable[[Corrupt], None] | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield (id, JSON) of every snapshot.
 
@@ -456,7 +464,7 @@ class Repository:
         listed = self.ids(SNAPSHOTS)
         if self._caches_files and self.cache:
             self.cache.keep_only(SNAPSHOTS, listed)
-        for name in sorted(listed):
+        for name in sorted(listed if self._horizon is None else self._horizon & listed.keys()):
             try:
                 yield name, self.load_object(SNAPSHOTS, name)
             except ObjectMissing:

@@ -90,7 +90,7 @@ def run_backup(session: Session) -> int:
         )
     progress = session.progress("archival")
     with session.repository("none" if args.dry_run else "shared") as repository:
-        parent = None if args.stdin or args.force else _parent(repository, args, info, moment)
+        parent = None if args.stdin or args.force else _parent(session, repository, info, moment)
         if parent is not None:
             session.console.line(f"using parent snapshot {parent.id[:8]}")
         result = backup(
@@ -107,8 +107,8 @@ def run_backup(session: Session) -> int:
     return 0 if result.complete else 3
 
 
-def _parent(repository: Repository, args: argparse.Namespace, info: SnapshotInfo, moment: int) -> Snapshot | None:
-    snapshots = repository.snapshots()
+def _parent(session: Session, repository: Repository, info: SnapshotInfo, moment: int) -> Snapshot | None:
+    args, snapshots = session.args, session.snapshots(repository)
     if args.parent:
         return find_snapshot(snapshots, args.parent)[0]
     return choose_parent(

@@ -33,7 +33,7 @@ def snapshots(session: Session) -> int:
     """List snapshots, grouped if that is wanted."""
     args = session.args
     with session.repository(index=False) as repository:
-        found = choose_snapshots(repository, args.ids, args)
+        found = choose_snapshots(session, repository, args.ids)
     groups = group_by(found, args.group_by)
     if args.latest:
         groups = {key: items[-args.latest :] for key, items in groups.items()}
@@ -89,7 +89,7 @@ def ls(session: Session) -> int:
     """List the items of a snapshot."""
     args = session.args
     with session.repository() as repository:
-        snapshot, folder = choose_snapshot(repository, args.snapshot, args)
+        snapshot, folder = choose_snapshot(session, repository, args.snapshot)
         root = descend(repository, snapshot.tree, os.fsencode(folder))
         wanted = [b"/" + os.fsencode(path).strip(b"/") for path in args.paths]
         if session.console.json:
@@ -171,22 +171,27 @@ def item_line(path: bytes, node: Node) -> str:
 
 
 def find(session: Session) -> int:
-    """Show every version of what matches, or every match with --long."""
+    """Show every version of what matches, or every match with --long; 1 if a tree could not be read."""
     args = session.args
+    damaged: list[bytes] = []
     patterns = Patterns(args.patterns, ignore_case=args.ignore_case)
     newest = parse_moment(args.newest) if args.newest else None
     oldest = parse_moment(args.oldest) if args.oldest else None
     with session.repository() as repository:
-        found = choose_snapshots(repository, args.snapshot, args)
+        found = choose_snapshots(session, repository, args.snapshot)
         by_id = {snapshot.id: snapshot for snapshot in found}
 
         def load(tree_id: str) -> list[Node]:
             session.cancel.check()
             return decode_tree(repository.load_tree(tree_id))
 
+        def skip(path: bytes, error: Corrupt) -> None:
+            damaged.append(path)
+            session.console.warn(f"{os.fsdecode(path) or '/'} is left out: {error}")
+
         trees = [(snapshot.id, snapshot.tree) for snapshot in found]
         shown = ""
-        for match in find_items(load, trees, patterns, oldest=oldest, newest=newest):
+        for match in find_items(load, trees, patterns, oldest=oldest, newest=newest, on_damage=skip):
             if session.console.json:
                 session.console.record(node_fields(match.path, match.node) | {"snapshot": match.snapshot_id})
                 continue
@@ -194,14 +199,14 @@ def find(session: Session) -> int:
                 shown = match.snapshot_id
                 session.console.line(f"in snapshot {shown[:8]} of {by_id[shown].time}:")
             session.console.result(item_line(match.path, match.node) if args.long else os.fsdecode(match.path))
-    return 0
+    return 1 if damaged else 0
 
 
 def stats(session: Session) -> int:
     """Measure snapshots."""
     args = session.args
     with session.repository() as repository:
-        chosen = choose_snapshots(repository, args.ids, args)
+        chosen = choose_snapshots(session, repository, args.ids)
         watch = Watch(session.progress("stats"), session.cancel, session.guard)
         figures = measure(repository, chosen, args.mode, watch=watch, workers=args.workers)
     if session.console.json:
@@ -233,7 +238,7 @@ def diff(session: Session) -> int:
     """Show what changed from one snapshot to another."""
     args = session.args
     with session.repository() as repository:
-        everything = repository.snapshots()
+        everything = session.snapshots(repository)
         trees = []
         for wanted in (args.one, args.other):
             snapshot, folder = find_snapshot(everything, wanted)

@@ -14,7 +14,7 @@ def copy(session: Session) -> int:
     with source.locked(exclusive=False, wait=args.retry_lock), session.repository() as target:
         source.load_index()
         watch = watch_of(session, "copy")
-        result = copy_snapshots(source, target, choose_snapshots(source, args.ids, args), watch=watch)
+        result = copy_snapshots(source, target, choose_snapshots(session, source, args.ids), watch=watch)
     source.close()
     console = session.console
     for old, new in result.copied:

@@ -21,7 +21,7 @@ def dump(session: Session) -> int:
     args = session.args
     progress = session.progress("dump")
     with session.repository() as repository:
-        snapshot, folder = choose_snapshot(repository, args.snapshot, args)
+        snapshot, folder = choose_snapshot(session, repository, args.snapshot)
         path = b"/".join(part for part in (os.fsencode(folder).strip(b"/"), os.fsencode(args.file).strip(b"/")) if part)
         node = find_node(repository, snapshot.tree, path) if path else None
         if path and node is None:

@@ -46,7 +46,7 @@ def tag(session: Session) -> int:
     with session.repository("exclusive", index=False) as repository:
         changed = tag_snapshots(
             repository,
-            choose_snapshots(repository, args.ids, args),
+            choose_snapshots(session, repository, args.ids),
             set_to=given["set_tags"],
             add=given["add_tags"],
             remove=given["remove_tags"],
@@ -81,12 +81,12 @@ def forget(session: Session) -> int:
     with session.repository("exclusive", index=args.prune) as repository:
         watch = watch_of(session, "forget")
         if args.ids:
-            ids = [snapshot.id for snapshot in choose_snapshots(repository, args.ids, args)]
+            ids = [snapshot.id for snapshot in choose_snapshots(session, repository, args.ids)]
             result = remove_snapshots(repository, ids, dry_run=args.dry_run, watch=watch)
         elif policy.empty:
             if not (args.host or args.tag or args.path):
                 raise BadRequest("--unsafe-allow-remove-all needs --host, --tag or --path")
-            ids = [snapshot.id for snapshot in choose_snapshots(repository, [], args)]
+            ids = [snapshot.id for snapshot in choose_snapshots(session, repository, [])]
             result = remove_snapshots(repository, ids, dry_run=args.dry_run, watch=watch)
         else:
             result = forget_by_policy(
@@ -214,11 +214,15 @@ def _repair_snapshots(session: Session) -> int:
     with session.repository("exclusive") as repository:
         result = repair_snapshots(
             repository,
-            choose_snapshots(repository, args.ids, args),
+            choose_snapshots(session, repository, args.ids),
             forget=args.forget,
             dry_run=args.dry_run,
             watch=watch_of(session, "repair"),
         )
+        if args.forget and not args.dry_run and not args.ids:
+            gone = remove_snapshots(repository, session.damaged_snapshots, watch=watch_of(session, "repair"))
+            result.removed += gone.removed
+            result.left_behind += gone.left_behind
     for change in result.changes:
         if session.console.json:
             session.console.record({"message_type": "change", "path": change.path, "what": change.what})

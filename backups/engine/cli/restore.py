@@ -39,7 +39,7 @@ def restore(session: Session) -> int:
         workers=args.workers,
     )
     with session.repository() as repository:
-        snapshot, folder = choose_snapshot(repository, args.snapshot, args)
+        snapshot, folder = choose_snapshot(session, repository, args.snapshot)
         session.console.line(f"restoring snapshot {snapshot.id[:8]} of {snapshot.time} to {args.target}")
         if args.dry_run:
             return _plan(session, repository, snapshot, os.fsencode(folder), options)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backups.engine.cache import default_root
-from backups.engine.errors import BadRequest
+from backups.engine.errors import BadRequest, Corrupt
 from backups.engine.locks import Lock
 from backups.engine.output import Console, ShownProgress
 from backups.engine.ports import CancelToken, Source
@@ -50,6 +50,8 @@ class Session:
     lock: Lock | None = None
     interruptible: bool = False
     """Whether Ctrl-C may break off at once: nothing is being written."""
+    damaged_snapshots: list[str] = field(default_factory=list)
+    """Ids of the snapshots that could not be read when they were last listed."""
 
     @contextmanager
     def repository(self, lock: LockKind = "shared", *, index: bool = True) -> Iterator[Repository]:
@@ -58,17 +60,34 @@ class Session:
         try:
             if lock == "none" or self.args.no_lock:
                 if index:
-                    repository.load_index()
+                    self._load_index(repository)
                 yield repository
                 return
             with repository.locked(exclusive=lock == "exclusive", wait=self.args.retry_lock) as held:
                 self.lock = held
-                if index:
+                if index and lock == "exclusive":
                     repository.load_index()
+                elif index:
+                    self._load_index(repository)
                 yield repository
         finally:
             self.lock = None
             repository.close()
+
+    def _load_index(self, repository: Repository) -> None:
+        """Load the index for a verb that removes nothing: what is damaged is told, and what it named is unknown."""
+        repository.close_listing()
+        repository.load_index(lambda error: self.console.warn(f"index {error.object_id} is left out: {error}"))
+
+    def snapshots(self, repository: Repository) -> list[Snapshot]:
+        """Return the snapshots, oldest first; those that cannot be read are told, remembered and left out."""
+        self.damaged_snapshots.clear()
+
+        def note(error: Corrupt) -> None:
+            self.damaged_snapshots.append(error.object_id)
+            self.console.warn(f"snapshot {error.object_id} is left out: {error}")
+
+        return repository.snapshots(note)
 
     def open(self, location: str, password: str) -> Repository:
         """Unlock a repository, without its lock."""
@@ -124,16 +143,16 @@ def filter_from(args: argparse.Namespace) -> SnapshotFilter:
     )
 
 
-def choose_snapshot(repository: Repository, wanted: str, args: argparse.Namespace) -> tuple[Snapshot, str]:
+def choose_snapshot(session: Session, repository: Repository, wanted: str) -> tuple[Snapshot, str]:
     """Return the snapshot ``wanted`` names and the folder after its colon."""
-    matching = filter_from(args) if hasattr(args, "path") else SnapshotFilter()
-    return find_snapshot(repository.snapshots(), wanted, matching)
+    matching = filter_from(session.args) if hasattr(session.args, "path") else SnapshotFilter()
+    return find_snapshot(session.snapshots(repository), wanted, matching)
 
 
-def choose_snapshots(repository: Repository, ids: Sequence[str], args: argparse.Namespace) -> list[Snapshot]:
+def choose_snapshots(session: Session, repository: Repository, ids: Sequence[str]) -> list[Snapshot]:
     """Return the snapshots named by ids (or latest), or all that the filter matches, oldest first."""
-    snapshots = repository.snapshots()
-    matching = filter_from(args)
+    snapshots = session.snapshots(repository)
+    matching = filter_from(session.args)
     if ids:
         return [find_snapshot(snapshots, wanted, matching)[0] for wanted in dict.fromkeys(ids)]
     return [snapshot for snapshot in snapshots if matching.matches(snapshot)]
