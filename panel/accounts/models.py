@@ -9,6 +9,7 @@ from django.contrib.sessions.base_session import AbstractBaseSession, BaseSessio
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
 
 from panel.core.ids import account_id
 from panel.core.querysets import ScopedQuerySet
@@ -26,7 +27,12 @@ class UserQuerySet(ScopedQuerySet["User"]):
     """People, as far as a viewer knows them."""
 
     def _owned_by(self, viewer: Any) -> Q:
-        return Q(pk=viewer.pk) | Q(accounts__reseller=viewer)
+        return Q(pk=viewer.pk) | Q(reseller=viewer, role=Role.END_USER) if viewer.is_reseller else Q(pk=viewer.pk)
+
+    def managed_by(self, viewer: Any) -> UserQuerySet:
+        """Return those that ``viewer`` may change: everybody for an administrator, a reseller's own customers."""
+        found = self.visible_to(viewer)
+        return found if getattr(viewer, "is_admin", False) else found.exclude(pk=viewer.pk)
 
 
 class UserManager(BaseUserManager["User"]):
@@ -45,7 +51,11 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser):
-    """A person who signs in."""
+    """A person who signs in.  ``reseller`` is whose customer they are.
+
+    ``totp_secret`` is closed with the installation's secret key; ``totp_step`` is the last step that was used, so
+    that a code works once; ``recovery_codes`` are digests.
+    """
 
     username = models.CharField(max_length=60, unique=True)
     email = models.EmailField(blank=True)
@@ -53,6 +63,11 @@ class User(AbstractBaseUser):
     is_active = models.BooleanField(default=True)
     zone = models.CharField(max_length=60, default="UTC")
     shortcuts = models.BooleanField(default=True)
+    reseller = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="customers")
+    totp_secret = models.TextField(blank=True)
+    totp_since = models.DateTimeField(null=True, blank=True)
+    totp_step = models.BigIntegerField(default=0)
+    recovery_codes = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     USERNAME_FIELD = "username"
@@ -75,6 +90,16 @@ class User(AbstractBaseUser):
     def is_reseller(self) -> bool:
         """Whether this is a reseller."""
         return self.role == Role.RESELLER
+
+    @property
+    def rank(self) -> int:
+        """How much they may do; nobody acts as somebody of an equal or higher rank."""
+        return {Role.ADMIN: 3, Role.RESELLER: 2}.get(Role(self.role), 1)
+
+    @property
+    def two_factor(self) -> bool:
+        """Whether signing in asks for a code."""
+        return self.totp_since is not None
 
 
 class Server(models.Model):
@@ -114,6 +139,7 @@ class Package(models.Model):
     may_restore = models.BooleanField("Restore", default=True)
     may_download = models.BooleanField("Download", default=True)
     may_schedule = models.BooleanField("Own schedules", default=True)
+    may_use_api = models.BooleanField("API tokens", default=True)
     server_backups = models.BooleanField("See server backups", default=True)
     custom_storage = models.BooleanField("Custom Backup Storage (S3/FTP)", default=False)
 
@@ -133,7 +159,8 @@ class AccountQuerySet(ScopedQuerySet["Account"]):
     """Hosting accounts, as far as a viewer knows them."""
 
     def _owned_by(self, viewer: Any) -> Q:
-        return Q(owner=viewer) | Q(reseller=viewer) if viewer.is_reseller else Q(owner=viewer)
+        mine = Q(owner=viewer) | Q(reseller=viewer) if viewer.is_reseller else Q(owner=viewer)
+        return mine & ~Q(status=AccountStatus.TERMINATED)
 
     def living(self) -> AccountQuerySet:
         """Return those that are not terminated."""
@@ -151,6 +178,7 @@ class Account(models.Model):
     system_gid = models.PositiveIntegerField(null=True, blank=True)
     home = models.CharField(max_length=500)
     domain = models.CharField(max_length=253, blank=True)
+    domains = models.JSONField(default=list, blank=True)
     owner = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="accounts")
     reseller = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="sold_accounts")
     package = models.ForeignKey(Package, on_delete=models.PROTECT, related_name="accounts")
@@ -159,6 +187,8 @@ class Account(models.Model):
     source = models.CharField(max_length=12, default="hand")
     disk_bytes = models.BigIntegerField(null=True, blank=True)
     inodes = models.BigIntegerField(null=True, blank=True)
+    measured_at = models.DateTimeField(null=True, blank=True)
+    suspended_for = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     terminated_at = models.DateTimeField(null=True, blank=True)
 
@@ -190,9 +220,14 @@ class ApiTokenQuerySet(ScopedQuerySet["ApiToken"]):
 
 
 class ApiToken(models.Model):
-    """A secret for programs; only its digest is stored."""
+    """A secret for programs; only its digest is stored.
 
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
+    ``user`` is whom its calls act as; empty = any user, named by the call.  ``account`` narrows it to one hosting
+    account, ``addresses`` to some callers.
+    """
+
+    user = models.ForeignKey(User, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
+    created_by = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="+")
     description = models.CharField(max_length=120)
     prefix = models.CharField(max_length=12, unique=True)
     digest = models.CharField(max_length=64)
@@ -205,6 +240,17 @@ class ApiToken(models.Model):
     last_used_ip = models.GenericIPAddressField(null=True, blank=True)
 
     objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.description
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
 class SignInLink(models.Model):
@@ -220,9 +266,41 @@ class SignInLink(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="links")
     purpose = models.CharField(max_length=10, choices=Purpose.choices)
     digest = models.CharField(max_length=64, unique=True)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)
+
+
+class Letter(models.Model):
+    """A mail to somebody about signing in, from its order to its delivery.
+
+    The text holds a secret link, so it is sealed for the worker and dropped when the mail is out.
+    """
+
+    class State(models.TextChoices):
+        """How it stands."""
+
+        WAITING = "waiting", "Waiting"
+        SENDING = "sending", "Being sent"
+        SENT = "sent", "Sent"
+        FAILED = "failed", "Failed"
+
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="letters")
+    to = models.EmailField()
+    subject = models.CharField(max_length=200)
+    sealed = models.TextField(blank=True)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
+    tries = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["due_at"], condition=Q(state__in=["waiting", "sending"]), name="letter_due")]
 
 
 class Session(AbstractBaseSession):
