@@ -14,7 +14,7 @@ MACHINE = re.compile(
     r"|b[e]fore-stop|s[u]bagent|\b(d[e]cisions|p[e]rformance|e[c]osystem)\.md\b"
 )
 HOSTS = re.compile(r"p[y]pi\.org|p[y]thonhosted\.org|(deb|security)\.d[e]bian\.org|registry\.n[p]mjs", re.IGNORECASE)
-FOREIGN = ("static/vendor/", "LICENSE")
+FOREIGN = ("static/vendor/", "tests/browser/vendor/", "LICENSE")
 
 
 def files() -> list[Path]:
