@@ -32,13 +32,16 @@ class Frequency(models.TextChoices):
     DAILY = "daily", "Daily"
     WEEKLY = "weekly", "Weekly"
     MONTHLY = "monthly", "Monthly"
+    CUSTOM = "custom", "Custom"
+    MANUAL = "manual", "By hand"
 
 
 class CatchUp(models.TextChoices):
     """What happens to a run that was missed."""
 
     ONCE = "once", "Catch up once"
-    SKIP = "skip", "Report it, wait for the next"
+    SKIP = "skip", "Skip it"
+    REPORT = "report", "Report it as overdue"
 
 
 class Overlap(models.TextChoices):
@@ -57,6 +60,14 @@ class SnapshotKind(models.TextChoices):
     SAFETY = "safety", "Safety"
 
 
+class MarkedWhy(models.TextChoices):
+    """Why a snapshot is to go."""
+
+    RETENTION = "retention", "Not kept by its schedule's rules"
+    SCHEDULE = "schedule", "Deleted with its schedule"
+    PERSON = "person", "Deleted by somebody"
+
+
 class ScheduleQuerySet(ScopedQuerySet["Schedule"]):
     """Schedules, as far as a viewer knows them: those of their own accounts, never server-wide ones."""
 
@@ -69,7 +80,11 @@ class ScheduleQuerySet(ScopedQuerySet["Schedule"]):
 
 
 class Schedule(models.Model):
-    """What is backed up, where to, when, and how long it is kept.  ``account`` empty = the entire server."""
+    """What is backed up, where to, when, and how long it is kept.  ``account`` empty = the entire server.
+
+    ``every`` counts hours (of ``hourly``), ``cron`` is the rule of ``custom``; ``jitter``, ``window`` and ``grace`` are
+    minutes.  ``priority`` replaces that of the accounts' groups.  ``sealed_next_key`` is there while the key is rotated.
+    """
 
     name = models.CharField(max_length=100)
     server = models.ForeignKey(Server, on_delete=models.PROTECT, related_name="schedules")
@@ -80,18 +95,22 @@ class Schedule(models.Model):
     minute = models.PositiveSmallIntegerField(default=0)
     weekday = models.PositiveSmallIntegerField(default=0)
     day = models.PositiveSmallIntegerField(default=1)
+    every = models.PositiveSmallIntegerField(default=1)
+    cron = models.CharField(max_length=120, blank=True)
     zone = models.CharField(max_length=60, default="UTC")
     jitter = models.PositiveSmallIntegerField(default=0)
     window = models.PositiveSmallIntegerField(default=0)
     grace = models.PositiveSmallIntegerField(default=120)
-    catch_up = models.CharField(max_length=5, choices=CatchUp.choices, default=CatchUp.ONCE)
+    catch_up = models.CharField(max_length=6, choices=CatchUp.choices, default=CatchUp.ONCE)
     overlap = models.CharField(max_length=5, choices=Overlap.choices, default=Overlap.SKIP)
+    priority = models.PositiveSmallIntegerField(null=True, blank=True)
     retention = models.JSONField(default=dict)
     excludes = models.JSONField(default=list, blank=True)
     is_enabled = models.BooleanField(default=True)
     next_run_at = models.DateTimeField(null=True)
     overdue_since = models.DateTimeField(null=True)
     sealed_key = models.TextField(blank=True)
+    sealed_next_key = models.TextField(blank=True)
     key_fingerprint = models.CharField(max_length=9, blank=True)
     key_made_at = models.DateTimeField(null=True)
     key_saved_at = models.DateTimeField(null=True)
@@ -115,6 +134,17 @@ class Schedule(models.Model):
     def mode(self) -> str:
         """``server`` or ``account``."""
         return "account" if self.account_id else "server"
+
+
+class OldKey(models.Model):
+    """A key that a schedule no longer uses; it is kept so that nothing it opens is lost."""
+
+    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="old_keys")
+    sealed_key = models.TextField(blank=True)
+    fingerprint = models.CharField(max_length=9)
+    made_at = models.DateTimeField(null=True)
+    retired_at = models.DateTimeField()
+    removed_at = models.DateTimeField(null=True)
 
 
 class RepositoryQuerySet(ScopedQuerySet["Repository"]):
@@ -186,6 +216,7 @@ class Snapshot(models.Model):
     damaged_at = models.DateTimeField(null=True)
     proven_at = models.DateTimeField(null=True)
     marked_at = models.DateTimeField(null=True)
+    marked_why = models.CharField(max_length=12, blank=True, choices=MarkedWhy.choices)
     removed_at = models.DateTimeField(null=True)
 
     objects = SnapshotQuerySet.as_manager()

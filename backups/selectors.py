@@ -24,6 +24,8 @@ def timing_of(schedule: Schedule) -> Timing:
         minute=schedule.minute,
         weekday=schedule.weekday,
         day=schedule.day,
+        every=schedule.every,
+        custom=schedule.cron,
         zone=schedule.zone,
         jitter=schedule.jitter,
         window=schedule.window,

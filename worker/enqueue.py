@@ -17,13 +17,17 @@ from worker.states import SLOT_OF, Kind, State
 
 @dataclass(frozen=True, slots=True)
 class ItemRequest:
-    """One item to be.  ``lease`` names the resource it needs; ``spec`` holds ids and choices."""
+    """One item to be.  ``lease`` names the resource it needs; ``spec`` holds ids and choices.
+
+    ``priority`` replaces that of the account's group.
+    """
 
     account: Account | None = None
     label: str = ""
     spec: dict[str, Any] = field(default_factory=dict)
     lease: str = ""
     exclusive: bool = False
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def _store(request: JobRequest) -> Job:
             label=item.label or (item.account.name if item.account else request.name),
             spec=item.spec,
             slot=slot,
-            priority=_priority(request.kind, item.account),
+            priority=_priority(request.kind, item.account) if item.priority is None else item.priority,
             lease=item.lease,
             exclusive=item.exclusive,
         )

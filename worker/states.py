@@ -41,6 +41,7 @@ class Kind(models.TextChoices):
     CLEANUP = "cleanup", "Cleanup"
     REINDEX = "reindex", "Reindex"
     TEST = "test", "Destination test"
+    KEY = "key", "Key change"
 
 
 class Slot(models.IntegerChoices):
@@ -59,6 +60,7 @@ SLOT_OF = {
     Kind.CHECK: Slot.SYSTEM,
     Kind.CLEANUP: Slot.SYSTEM,
     Kind.TEST: Slot.RESTORE,
+    Kind.KEY: Slot.SYSTEM,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from backups.keys import fingerprint, new_key, schedule_place, sealer
-from backups.models import CatchUp, Overlap, Repository, Schedule, SnapshotKind
+from backups.models import CatchUp, MarkedWhy, Overlap, Repository, Schedule, Snapshot, SnapshotKind
 from backups.selectors import timing_of
 from backups.timing import decide, next_run
 from destinations.models import Destination
@@ -25,8 +25,8 @@ from worker.states import LIVE, Kind, State
 
 TOLERANCE = timedelta(minutes=5)
 _FIELDS = (
-    "name", "scope", "frequency", "hour", "minute", "weekday", "day", "zone", "jitter", "window", "catch_up",
-    "overlap", "retention", "excludes", "is_enabled",
+    "name", "scope", "frequency", "hour", "minute", "weekday", "day", "every", "cron", "zone", "jitter", "window",
+    "grace", "catch_up", "overlap", "priority", "retention", "excludes", "is_enabled",
 )  # fmt: skip
 
 
@@ -80,16 +80,32 @@ def schedule_toggle(schedule: Schedule, *, actor: Any) -> bool:
     return enabled
 
 
-def schedule_delete(schedule: Schedule, *, actor: Any) -> None:
-    """Take a schedule off the list; its snapshots and key stay."""
-    Schedule.objects.filter(pk=schedule.pk, deleted_at=None).update(deleted_at=now(), is_enabled=False)
-    record("schedule.deleted", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
+def schedule_delete(schedule: Schedule, *, actor: Any, with_snapshots: bool = False) -> int:
+    """Take a schedule off the list; its key stays, and its snapshots do.
+
+    ``with_snapshots`` marks them instead: the next cleanup after the hold time removes them, until then they can be
+    brought back.  Locked ones and safety snapshots stay in any case.  Returns how many were marked.
+    """
+    moment, marked = now(), 0
+    with transaction.atomic():
+        Schedule.objects.filter(pk=schedule.pk, deleted_at=None).update(deleted_at=moment, is_enabled=False)
+        if with_snapshots:
+            own = Snapshot.objects.present().filter(schedule=schedule, marked_at=None)
+            free = own.exclude(kind=SnapshotKind.SAFETY).exclude(locked_until__gt=moment)
+            marked = free.update(marked_at=moment, marked_why=MarkedWhy.SCHEDULE)
+        subject = f"schedule:{schedule.pk}"
+        record("schedule.deleted", actor=actor, subject=subject, name=schedule.name, snapshots_marked=marked)
+    return marked
 
 
-def schedule_undelete(schedule: Schedule, *, actor: Any) -> None:
-    """Bring a deleted schedule back, disabled."""
-    Schedule.objects.filter(pk=schedule.pk).update(deleted_at=None)
-    record("schedule.brought_back", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
+def schedule_undelete(schedule: Schedule, *, actor: Any) -> int:
+    """Bring a deleted schedule back, disabled, with the snapshots that went with it; returns how many those are."""
+    with transaction.atomic():
+        Schedule.objects.filter(pk=schedule.pk).update(deleted_at=None)
+        marked = Snapshot.objects.present().filter(schedule=schedule, marked_why=MarkedWhy.SCHEDULE)
+        back = marked.update(marked_at=None, marked_why="")
+        record("schedule.brought_back", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
+    return back
 
 
 def schedule_run(
@@ -148,30 +164,33 @@ def _start_due(schedule: Schedule, moment: datetime) -> Job | None:
     due_at = schedule.next_run_at
     if due_at is None:
         return None
-    choice = decide(
-        timing_of(schedule), due_at, moment, catch_up=schedule.catch_up == CatchUp.ONCE, tolerance=TOLERANCE
-    )
+    catch_up = schedule.catch_up == CatchUp.ONCE
+    choice = decide(timing_of(schedule), due_at, moment, catch_up=catch_up, tolerance=TOLERANCE)
     subject = f"schedule:{schedule.pk}"
     with transaction.atomic():
         busy = Job.objects.filter(subject=subject, state__in=LIVE).exists()
         if busy and schedule.overlap == Overlap.QUEUE:
             return None
-        overdue = due_at if choice.missed else None
+        report = choice.missed and schedule.catch_up != CatchUp.SKIP
+        overdue = due_at if report else None
         mine = Schedule.objects.filter(pk=schedule.pk, next_run_at=due_at).update(
             next_run_at=choice.next_run_at, overdue_since=overdue
         )
         if not mine:
             return None
-        if choice.missed:
-            Event.objects.create(kind="schedule.overdue", at=moment, subject=subject, data={"due": due_at.isoformat()})
-            return None
         key = f"{subject}@{due_at.isoformat()}"
+        if choice.missed:
+            kind = "schedule.overdue" if report else "schedule.skipped"
+            Event.objects.create(kind=kind, at=moment, subject=subject, data={"due": due_at.isoformat()})
+            if not report:
+                _skipped(schedule, key, moment, "Nothing was running at its moment, and the schedule skips such runs.")
+            return None
         if busy:
-            return _skipped(schedule, key, moment)
+            return _skipped(schedule, key, moment, "The run before was still going on.")
         return schedule_run(schedule, trigger=SnapshotKind.SCHEDULED, request_key=key)
 
 
-def _skipped(schedule: Schedule, key: str, moment: datetime) -> Job:
+def _skipped(schedule: Schedule, key: str, moment: datetime, reason: str) -> Job:
     return Job.objects.create(
         kind=Kind.BACKUP,
         name=schedule.name,
@@ -185,7 +204,7 @@ def _skipped(schedule: Schedule, key: str, moment: datetime) -> Job:
         started_at=moment,
         finished_at=moment,
         state=State.SKIPPED,
-        error="The run before was still going on.",
+        error=reason,
     )
 
 
@@ -217,6 +236,7 @@ def _items(schedule: Schedule) -> list[ItemRequest]:
                 label=account.name,
                 spec={"repository": repository.pk, "destination": destination.name},
                 lease=repository.lease,
+                priority=schedule.priority,
             )
             for account in accounts
         ]
@@ -230,7 +250,7 @@ def _assign(schedule: Schedule, data: ScheduleData) -> None:
     try:
         timing_of(schedule)
     except (ValueError, KeyError, OSError) as error:
-        raise Invalid(f"This timing is not possible: {error}.") from error
+        raise Invalid(str(error)) from error
 
 
 def _check(data: ScheduleData, actor: Any) -> None:
