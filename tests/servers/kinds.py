@@ -122,8 +122,9 @@ class Server:
 
 def kind(name: str) -> type[Server]:
     """Return the class of a server by the name it is lent under."""
+    from tests.servers.databases import DATABASES
     from tests.servers.ftp_servers import FTP_SERVERS
     from tests.servers.s3_servers import S3_SERVERS
     from tests.servers.ssh_servers import SSH_SERVERS
 
-    return {**FTP_SERVERS, **SSH_SERVERS, **S3_SERVERS}[name]
+    return {**FTP_SERVERS, **SSH_SERVERS, **S3_SERVERS, **DATABASES}[name]

@@ -1,0 +1,1 @@
+"""The job machine on real parts: processes, brokers, databases."""
