@@ -83,7 +83,7 @@ class Schedule(models.Model):
     """What is backed up, where to, when, and how long it is kept.  ``account`` empty = the entire server.
 
     ``every`` counts hours (of ``hourly``), ``cron`` is the rule of ``custom``; ``jitter``, ``window`` and ``grace`` are
-    minutes.  ``priority`` replaces that of the accounts' groups.  ``sealed_next_key`` is there while the key is rotated.
+    minutes.  ``priority`` replaces that of the accounts' groups.  ``sealed_next_key`` is there while the key changes.
     """
 
     name = models.CharField(max_length=100)

@@ -26,7 +26,7 @@ class Timing:
     ``hour`` and ``minute`` are in ``zone``; ``weekday`` 0 is Monday; ``day`` 1 to 28; ``every`` hours lie between the
     runs of an hourly rule; ``custom`` is a cron expression of five fields.  A ``manual`` rule has no runs of its own.
     ``jitter`` moves each run by up to so many minutes, the same for a given ``seed`` and moment.  ``window`` (minutes,
-    0 = none) is how long after its moment a run may still start.  ValueError, with a sentence, for what is not possible.
+    0 = none) is how long after its moment a run may still start.  ValueError, with a sentence, for the impossible.
     """
 
     frequency: Frequency

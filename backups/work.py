@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from backups.gateway import EngineSession, master_key, secrets_of, session_spec
 from backups.keys import repository_place
 from backups.models import Repository, Schedule, Snapshot, SnapshotKind
+from backups.retention import apply_retention
 from backups.selectors import COMPONENTS
 from backups.specs import backup_command, kind_of, parent_of
 from destinations.models import Destination
@@ -256,6 +257,7 @@ def run_backup(claim: Claim) -> None:
     repository = Repository.objects.select_related("destination").get(pk=claim.item.spec["repository"])
     kind = kind_of(claim.item.job.spec.get("kind", SnapshotKind.MANUAL))
     SessionRunner(claim, repository, schedule, BackupPlan(schedule, repository, kind)).run()
+    apply_retention(schedule, repository=repository)
     measure(repository.destination)
 
 
