@@ -452,6 +452,7 @@ HERE = socket.gethostname()
         ("elsewhere with a number that is dead here", {"pid": -2}, False),
         ("of another user, alive", {"hostname": HERE, "pid": 1}, False),
         ("without a number", {"hostname": HERE, "pid": 0}, True),
+        ("with a number no process can have", {"hostname": HERE, "pid": 10**30}, True),
         ("from the future", {"time": START + 10**6}, False),
     ],
 )
