@@ -7,10 +7,12 @@ import secrets
 
 from django.conf import settings
 
+from panel.core.errors import Invalid
 from panel.core.sealing import Place, PublicSealer
 
 _LETTERS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LENGTH = 44
+_LONGEST_KEY = 1000
 
 
 def new_key() -> str:
@@ -28,6 +30,24 @@ def fingerprint(key: str) -> str:
 def schedule_place(schedule_id: int) -> Place:
     """Return where a schedule's key belongs."""
     return Place("backups_schedule", "sealed_key", str(schedule_id))
+
+
+def next_key_place(schedule_id: int) -> Place:
+    """Return where the key belongs that a schedule changes to."""
+    return Place("backups_schedule", "sealed_next_key", str(schedule_id))
+
+
+def old_key_place(row_id: int) -> Place:
+    """Return where a former key belongs."""
+    return Place("backups_oldkey", "sealed_key", str(row_id))
+
+
+def clean_key(text: str) -> str:
+    """Return the key in a pasted text: its only line, without what surrounds it.  Invalid."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if len(lines) != 1 or len(lines[0]) > _LONGEST_KEY:
+        raise Invalid("Paste the content of one key file: a single line.")
+    return lines[0]
 
 
 def repository_place(repository_id: int) -> Place:

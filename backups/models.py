@@ -58,6 +58,7 @@ class SnapshotKind(models.TextChoices):
     MANUAL = "manual", "Manual"
     ON_DEMAND = "on-demand", "On demand"
     SAFETY = "safety", "Safety"
+    FOREIGN = "foreign", "From elsewhere"
 
 
 class MarkedWhy(models.TextChoices):

@@ -1,4 +1,4 @@
-"""Where the two sealed texts of a key's reveal belong."""
+"""Where the sealed texts of questions about keys belong."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def password_place(request_id: str) -> Place:
 def answer_place(schedule_id: int) -> Place:
     """Return where the answer belongs."""
     return Place("reveal", "key", str(schedule_id))
+
+
+def pasted_place(schedule_id: int) -> Place:
+    """Return where a key belongs that somebody pasted for a schedule."""
+    return Place("reveal", "pasted", str(schedule_id))

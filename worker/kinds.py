@@ -8,7 +8,11 @@ from importlib import import_module
 from worker.claim import Claim
 
 Runner = Callable[[Claim], None]
-RUNNERS = {"backup": "backups.work:run_backup", "restore": "restores.work:run_restore"}
+RUNNERS = {
+    "backup": "backups.work:run_backup",
+    "restore": "restores.work:run_restore",
+    "test": "destinations.work:run_test",
+}
 
 
 def runner_of(kind: str) -> Runner | None:
