@@ -13,6 +13,7 @@ import msgspec
 from backups.engine.errors import EngineError
 from destinations.storage.errors import StoreError
 
+_MOST = (1 << 64) - 1
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -167,7 +168,12 @@ class ShownProgress:
 
 
 def _clean(value: Any) -> Any:
-    """Return a value JSON can take: bytes of names that are not UTF-8 become replacement characters."""
+    """Return a value JSON can take: bytes of names that are not UTF-8 become replacement characters.
+
+    Sums of what a stranger's trees claim are cut to what JSON can hold.
+    """
+    if isinstance(value, int) and value > _MOST:
+        return _MOST
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if isinstance(value, dict):

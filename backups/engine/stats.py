@@ -11,6 +11,7 @@ import msgspec
 from backups.engine.blob import BlobType, stored_plain_size
 from backups.engine.crypto import OVERHEAD
 from backups.engine.errors import BlobMissing, Corrupt
+from backups.engine.layout import is_id
 from backups.engine.lean import lean_decoder
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot
@@ -212,9 +213,9 @@ def _blobs_per_file(reader: _Reader, roots: list[str]) -> Stats:
 
 
 def _plain_size(repository: Repository, name: str) -> int:
-    place = repository.index.find(BlobType.DATA, bytes.fromhex(name))
+    place = repository.index.find(BlobType.DATA, bytes.fromhex(name)) if is_id(name) else None
     if place is None:
-        raise BlobMissing(f"data blob {name} is in no pack of the index", kind="blob", object_id=name)
+        raise BlobMissing(f"data blob {name[:80]} is in no pack of the index", kind="blob", object_id=name[:80])
     return stored_plain_size(place.length, place.plain_size)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from backups.engine.blob import BlobType
 from backups.engine.errors import BlobMissing, Corrupt
+from backups.engine.output import Console
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot
 from backups.engine.stats import MODES, Mode, stats
@@ -62,6 +64,22 @@ def test_a_missing_tree_is_an_error_in_every_mode(mode: Mode) -> None:
         repository.remove_object("data", name)
     with pytest.raises((BlobMissing, Corrupt)):
         stats(reopened(repository), [snapshot], mode)
+
+
+@pytest.mark.parametrize("content", ["x", "", "0" * 63, "g" * 64])
+def test_a_content_that_is_no_id_is_damage(content: str) -> None:
+    repository = new_repository(MemoryStore())
+    writer = Writer(repository)
+    tree = b'{"nodes":[{"name":"f","type":"file","size":1,"content":["%b"]}]}\n' % content.encode()
+    snapshot = Snapshot(time=TIME, tree=writer.blob(BlobType.TREE, tree).hex())
+    writer.flush()
+    with pytest.raises(BlobMissing):
+        stats(repository, [snapshot], "blobs-per-file")
+
+
+def test_a_sum_beyond_all_numbers_is_shown_as_the_largest(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(json=True).record({"total_size": 2**65, "paths": [2**64]})
+    assert capsys.readouterr().out == '{"total_size":18446744073709551615,"paths":[18446744073709551615]}\n'
 
 
 def test_a_deep_chain_of_folders_is_no_problem() -> None:
