@@ -23,7 +23,9 @@ ALL = {"", "sign-out/", "me/", "me/sessions/end/", "theme/", "tasks/active/", "b
        "backups/schedules/new/", "backups/schedules/preview/", "backups/schedules/run/", "backups/history/",
        "backups/restore/"}  # fmt: skip
 ADMIN = {"system/", "accounts/", "queue/", "backups/history/clear/", "destinations/", "destinations/new/",
-         "destinations/<int:number>/", "destinations/<int:number>/test/", "settings/", "settings/<slug:group>/",
+         "destinations/<int:number>/", "destinations/<int:number>/test/", "destinations/s3/",
+         "destinations/jobs/<int:number>/", "destinations/<int:number>/trust/", "destinations/<int:number>/toggle/",
+         "destinations/<int:number>/remove/", "settings/", "settings/<slug:group>/",
          "audit/"}  # fmt: skip
 OWNED = {
     "accounts/<int:number>/": "account", "backups/history/<int:number>/": "job",
@@ -34,7 +36,7 @@ OWNED = {
     "snapshots/<int:number>/browse/": "snapshot", "snapshots/<int:number>/restore/": "snapshot",
     "restores/<int:number>/undo/": "restore",
 }  # fmt: skip
-POSTED = ("run/", "toggle/", "delete/", "cancel/", "clear/", "undo/", "test/", "theme/", "sign-out/", "end/")
+POSTED = ("run/", "toggle/", "delete/", "cancel/", "clear/", "undo/", "test/", "trust/", "theme/", "sign-out/", "end/")
 
 
 def addresses(patterns: Any = None, prefix: str = "") -> list[str]:
