@@ -1,4 +1,8 @@
-"""A folder of this machine: temporary file, fsync, rename, fsync of the folder."""
+"""A folder of this machine: temporary file, fsync, rename, fsync of the folder.
+
+A killed writer leaves its temporary file behind.  A listing notices such files, and the next call that changes
+something removes those older than a day: no writer is at one object for so long, and one that were would start again.
+"""
 
 # Plain strings and os calls: this is the inner loop of local backups.
 # ruff: noqa: PTH100, PTH101, PTH102, PTH104, PTH108, PTH116, PTH120
@@ -7,7 +11,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +34,8 @@ from destinations.storage.names import check_key, check_prefix, check_range, is_
 
 _PARTS_A_CALL = 1024
 _BLOCK = 1 << 20
+_LEFTOVER = re.compile(r"[a-z0-9_][a-z0-9._-]*-tmp-[0-9]{1,20}", re.ASCII)
+_LEFT_SECONDS = 86_400
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS}
 _BY_ERRNO: dict[int, tuple[type[StoreError], str]] = {
     errno.ENOENT: (ObjectMissing, "is not there"),
@@ -74,6 +82,8 @@ class LocalStore:
         self._root = os.path.abspath(path)
         self._modes: dict[str, _Modes] = {}
         self._pace: Pace | None = None
+        self._leftovers: set[str] = set()
+        """Temporary files that listings have met, by path."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -87,6 +97,7 @@ class LocalStore:
         """Write the object under a temporary name, make it durable, rename it."""
         final = self._path(check_key(key))
         with _translated(key):
+            self._sweep()
             try:
                 self._write(final, data)
             except FileNotFoundError:
@@ -126,6 +137,7 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """Remove the file if it is there."""
         with _translated(key), suppress(FileNotFoundError):
+            self._sweep()
             os.unlink(self._path(check_key(key)))
 
     def prepare(self, folders: Iterable[str]) -> None:
@@ -170,6 +182,18 @@ class LocalStore:
                 os.unlink(temporary)
             raise
         _sync_folder(folder)
+
+    def _sweep(self) -> None:
+        """Remove what writers that were killed have left; what cannot be removed is no reason to fail."""
+        if not self._leftovers:
+            return
+        found, self._leftovers = self._leftovers, set()
+        oldest = time.time() - _LEFT_SECONDS
+        for path in found:
+            with suppress(OSError):
+                state = os.lstat(path)
+                if stat.S_ISREG(state.st_mode) and max(state.st_mtime, state.st_ctime) < oldest:
+                    os.unlink(path)
 
     def _fill(self, file: int, parts: _Parts) -> None:
         if self._pace is None:
@@ -221,6 +245,8 @@ class LocalStore:
                 for entry in entries:
                     key = start + entry.name
                     if not is_key(key):
+                        if _LEFTOVER.fullmatch(entry.name):
+                            self._leftovers.add(entry.path)
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(key)

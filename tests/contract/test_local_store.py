@@ -6,6 +6,8 @@ import os
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,51 @@ def test_what_stock_programs_left_unfinished_is_neither_listed_nor_an_object(tmp
         store.get("data/ab/pipe")
     with pytest.raises(ObjectMissing):
         store.stat("data/ab/pipe")
+
+
+@pytest.mark.parametrize("change", [lambda store: store.put("locks/x", b"l"), lambda store: store.delete("locks/y")])
+def test_what_a_killed_writer_left_goes_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[LocalStore], None]
+) -> None:
+    def left() -> set[str]:
+        return {path.name for path in (tmp_path / "data/ab").iterdir()} - {"pack"}
+
+    store = LocalStore(tmp_path)
+    store.put("data/ab/pack", b"w")
+    foreign = {"pack-tmp-12x", "PACK-tmp-12", f"pack-restic-temp-{'0' * 32}", "tmp-12", "folder-tmp-12", "link-tmp-12"}
+    for name in {"pack-tmp-123456", "config-tmp-1"} | foreign - {"folder-tmp-12", "link-tmp-12"}:
+        (tmp_path / "data/ab" / name).write_bytes(b"half")
+    (tmp_path / "data/ab/folder-tmp-12").mkdir()
+    (tmp_path / "data/ab/link-tmp-12").symlink_to(tmp_path / "data/ab/pack")
+    everything = left()
+    list(store.list(""))
+    change(store)
+    assert left() == everything, "another writer may be at it"
+    now = time.time()
+    monkeypatch.setattr("destinations.storage.local.time.time", lambda: now + 86_401)
+    list(store.list("data"))
+    assert left() == everything, "a listing changes nothing"
+    change(store)
+    assert left() == foreign
+    assert store.get("data/ab/pack") == b"w"
+
+
+def test_a_writer_whose_unfinished_file_is_swept_away_writes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, sweeper, real, now = LocalStore(tmp_path), LocalStore(tmp_path), os.rename, time.time()
+
+    def slow(source: str, target: str) -> None:
+        monkeypatch.setattr(os, "rename", real)
+        monkeypatch.setattr("destinations.storage.local.time.time", lambda: now + 86_401)
+        list(sweeper.list(""))
+        sweeper.delete("locks/x")
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", slow)
+    store.put("data/ab/pack", b"whole")
+    assert store.get("data/ab/pack") == b"whole"
+    assert [path.name for path in (tmp_path / "data/ab").iterdir()] == ["pack"]
 
 
 def test_a_folder_removed_under_an_open_store_is_made_again(tmp_path: Path) -> None:
