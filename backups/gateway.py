@@ -28,7 +28,12 @@ def master_key() -> MasterKey:
 
 
 def session_spec(
-    repository: Repository, schedule: Schedule | None, *, lock: bool = True, create: bool = False
+    repository: Repository,
+    schedule: Schedule | None,
+    *,
+    lock: bool = True,
+    create: bool = False,
+    exclusive: bool = False,
 ) -> dict[str, Any]:
     """Return what a session needs to open a repository, secrets included."""
     key = master_key()
@@ -41,6 +46,7 @@ def session_spec(
         "keys": list(dict.fromkeys(keys)),
         "lock": lock,
         "create": create,
+        "exclusive": exclusive,
         "cache": str(settings.CACHE_DIR),
         "nice": _NICE if lock else 0,
     }
@@ -97,7 +103,8 @@ class EngineSession:
             yield json.loads(line)
 
     def close(self) -> None:
-        """End the process: politely at first, by force after ten seconds."""
+        """End the process: politely at first, by force after ten seconds.  Twice is fine."""
+        self.ended = True
         if self._process.stdin is not None:
             with suppress(BrokenPipeError, ValueError):
                 self._process.stdin.close()

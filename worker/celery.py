@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.signals import worker_process_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
 
 from django.conf import settings
+
+from worker.process import die_with_parent
 
 
 def broker_url(url: str) -> str:
@@ -38,3 +41,9 @@ app.conf.update(
     timezone="UTC",
 )
 app.autodiscover_tasks(["worker", "backups"])
+
+
+@worker_process_init.connect
+def _bound_to_parent(**_: object) -> None:
+    """A pool process whose worker was killed must not go on: the next worker takes its items up."""
+    die_with_parent()

@@ -48,6 +48,13 @@ class ItemContext:
         """Take new figures; they reach the rows with the next :meth:`tick`."""
         self.figures = figures
 
+    def wait(self, what: str) -> None:
+        """Say what the item waits for; the log gets it once."""
+        text = f"waits: {what}"
+        if self.figures.current != text:
+            self.figures.current = text
+            self.log(text, level="warning")
+
     def tick(self) -> bool:
         """Save what is due.  False if the item is no longer ours: stop at once."""
         moment = time.monotonic()

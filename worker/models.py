@@ -136,6 +136,7 @@ class Attempt(models.Model):
         constraints = [models.UniqueConstraint(fields=["item", "number"], name="attempt_number")]
         indexes = [
             models.Index(fields=["heartbeat_at"], condition=Q(outcome="running"), name="attempt_running"),
+            models.Index(fields=["lock_id"], condition=~Q(lock_id=""), name="attempt_lock"),
         ]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
+
+from django.conf import settings
 
 from panel.accounts.models import Server
 from panel.settings.logging import job_id
@@ -18,8 +19,8 @@ _log = logging.getLogger(__name__)
 
 
 def worker_name() -> str:
-    """Return the name of this process among workers."""
-    return f"{socket.gethostname()}/{os.getpid()}"
+    """Return the name of this process among workers: the worker's own name, and the process's number."""
+    return f"{settings.WORKER_NAME}/{os.getpid()}"
 
 
 def work(queue: str) -> int:

@@ -26,6 +26,8 @@ from backups.engine.repository import Repository
 from backups.session.browse import Browser
 from backups.session.events import say
 from backups.session.items import run_backup, run_restore
+from backups.session.limits import be_modest
+from backups.session.locking import Waiting, lock_of
 from backups.session.privileges import die_with_parent
 from backups.session.spec import (
     Backup,
@@ -42,7 +44,6 @@ from backups.session.spec import (
 from backups.session.stores import open_store
 from destinations.storage.errors import StoreError
 
-_LOCK_WAIT = 600.0
 _LARGEST_SPEC = 4 << 20
 _FAILED = 1
 
@@ -54,11 +55,13 @@ def main() -> int:
     with os.fdopen(parser.parse_args().spec_fd, "rb") as file:
         spec = decode_spec(file.read(_LARGEST_SPEC))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _be_modest(spec.nice)
+    be_modest(spec.nice, spec.group)
     try:
         with _repository(spec) as (repository, lock):
             say("ready", repository=repository.id)
             Session(repository, lock).serve()
+    except Waiting:
+        return 0
     except (EngineError, StoreError) as error:
         say_error(0, error)
         return _FAILED
@@ -72,6 +75,7 @@ class Session:
         self._repository = repository
         self._browser = Browser(repository)
         self._lock = lock
+        self._lock_id = ""
         self._children: dict[int, int] = {}
         self._buffer = b""
         self._open = True
@@ -87,14 +91,21 @@ class Session:
                     for command in self._commands():
                         self._take(command)
                 self._reap()
-                if self._lock is not None:
-                    self._lock.check()
+                self._watch_lock()
         finally:
             for pid in self._children:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             for pid in self._children:
                 os.waitpid(pid, 0)
+
+    def _watch_lock(self) -> None:
+        if self._lock is None:
+            return
+        self._lock.check()
+        if self._lock.id != self._lock_id:
+            self._lock_id = self._lock.id
+            say("lock", lock=self._lock_id)
 
     def _commands(self) -> Iterator[Command]:
         data = os.read(0, 1 << 20)
@@ -179,7 +190,7 @@ def _repository(spec: SessionSpec) -> Iterator[tuple[Repository, Lock | None]]:
             repository.load_index()
             yield repository, None
             return
-        with repository.locked(exclusive=False, wait=_LOCK_WAIT) as lock:
+        with lock_of(repository, exclusive=spec.exclusive, stale=spec.stale_locks) as lock:
             repository.load_index()
             yield repository, lock
     finally:
@@ -204,17 +215,6 @@ def _opened(spec: SessionSpec) -> Repository:
                     add_key(repository, first)
                 return repository
         raise
-
-
-def _be_modest(nice: int) -> None:
-    if nice:
-        os.nice(nice)
-        try:
-            import psutil
-
-            psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, 7)
-        except (ImportError, OSError):
-            pass
 
 
 if __name__ == "__main__":

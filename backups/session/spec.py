@@ -14,7 +14,8 @@ class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     ``store`` is a destination's plain configuration with its secrets, ``path`` the repository's place in it.  ``keys``
     are passwords to try in turn; the first is added to the repository if only a later one opens it.  ``lock`` holds the
-    format's shared lock; ``create`` makes the repository if nothing is there.
+    format's shared lock, or its ``exclusive`` one; ``create`` makes the repository if nothing is there.  The
+    ``stale_locks`` are of our own sessions that died: they are removed first.  ``group`` is a control group to enter.
     """
 
     version: int = VERSION
@@ -25,6 +26,9 @@ class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     create: bool = False
     cache: str = ""
     nice: int = 0
+    exclusive: bool = False
+    stale_locks: list[str] = []
+    group: str = ""
 
 
 class Component(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from pathlib import Path
 
 from csp.constants import NONE, SELF
@@ -110,6 +111,8 @@ BROKER_SOCKET = DATA_DIR / "run" / "broker.sock"
 REDIS_URL = env.secret("REDIS_URL", f"unix://{BROKER_SOCKET}?db=0")
 EMBEDDED_BROKER = REDIS_URL.startswith("unix://") and str(BROKER_SOCKET) in REDIS_URL
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 4, low=1, high=64)
+WORKER_NAME = env.label("WORKER_NAME", socket.gethostname())
+WORKER_QUEUE = env.label("WORKER_QUEUE", "server.local")
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "panel.accounts.backends.NameOrMailBackend"]

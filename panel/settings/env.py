@@ -6,6 +6,7 @@ Every secret ``NAME`` may be given as ``NAME_FILE``, the path of a file that hol
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -52,6 +53,13 @@ class Env:
         allowed = sorted(options)
         if value not in allowed:
             raise ImproperlyConfigured(f"{PREFIX}{name} is {value!r}; choose one of: {', '.join(allowed)}.")
+        return value
+
+    def label(self, name: str, default: str) -> str:
+        """Return a short name of letters, digits, dots, hyphens and underscores."""
+        value = self.text(name, default)
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,80}", value):
+            raise ImproperlyConfigured(f"{PREFIX}{name} is {value!r}; use letters, digits, dots and hyphens.")
         return value
 
     def path(self, name: str, default: Path) -> Path:

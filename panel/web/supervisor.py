@@ -138,16 +138,10 @@ def parts(host: str, port: int, web: tuple[int, int] | None) -> list[Part]:
     """Return the processes of the panel."""
     python = sys.executable
     manage = [python, str(settings.BASE_DIR / "manage.py")]
-    queue = "server.local"
-    celery = [
-        python, "-m", "celery", "-q", "-A", "worker.celery", "worker",
-        "-Q", queue, "-c", str(settings.WORKER_PROCESSES),
-        "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "local@%h",
-    ]  # fmt: skip
     granian = [
         python, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1",
         "--blocking-threads", "16", "--log-level", "warning", "panel.wsgi:application",
     ]  # fmt: skip
-    found = [Part("web", granian, web), Part("worker", celery), Part("readers", [*manage, "readers"]),
+    found = [Part("web", granian, web), Part("worker", [*manage, "worker"]), Part("readers", [*manage, "readers"]),
              Part("scheduler", [*manage, "scheduler"])]  # fmt: skip
     return [Part("broker", broker_command()), *found] if settings.EMBEDDED_BROKER else found

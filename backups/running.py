@@ -1,0 +1,200 @@
+"""Running a session process for the items of a job at one repository, and keeping the rows in step with it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from backups.gateway import EngineSession, master_key, secrets_of, session_spec
+from backups.keys import repository_place
+from backups.models import Repository, Schedule
+from panel.options.selectors import number
+from worker.claim import Claim, claim_next
+from worker.context import Figures, ItemContext
+from worker.finish import Outcome, item_finish
+from worker.locks import dead_locks, forget_locks, note_lock
+from worker.run import worker_name
+from worker.states import Kind, State
+
+_CANCEL_EVERY = 0.5
+
+
+class Plan(Protocol):
+    """How the items of a kind of job are done in a session."""
+
+    def begin(self, running: Running) -> None:
+        """Send the first command."""
+
+    def ended(self, running: Running, status: int) -> Outcome | None:
+        """Take the end of a command; None after sending the next one."""
+
+
+@dataclass(slots=True)
+class Running:
+    """An item in a session: its context, and what the engine said of it."""
+
+    context: ItemContext
+    session: EngineSession
+    said: list[dict[str, Any]] = field(default_factory=list)
+    problems: int = 0
+    error: dict[str, Any] | None = None
+    stopping: bool = False
+    began: float = field(default_factory=time.monotonic)
+    step: str = ""
+
+    @property
+    def claim(self) -> Claim:
+        """The claimed item."""
+        return self.context.claim
+
+    def last(self, event: str) -> dict[str, Any] | None:
+        """Return the last event of a kind."""
+        return next((said for said in reversed(self.said) if said["event"] == event), None)
+
+
+class SessionRunner:
+    """One session process and the items that go through it."""
+
+    def __init__(
+        self, first: Claim, repository: Repository, schedule: Schedule | None, plan: Plan, *, create: bool = True
+    ) -> None:
+        self._first = first
+        self._repository = repository
+        self._plan = plan
+        self._dead = dead_locks(first.item.lease)
+        spec = session_spec(repository, schedule, create=create, exclusive=first.item.exclusive)
+        spec |= {"stale_locks": self._dead}
+        self._secrets = secrets_of(spec)
+        self._key = spec["keys"][0] if spec["keys"] else ""
+        self._session = EngineSession(spec)
+        self._running: dict[int, Running] = {}
+        self._failure: dict[str, Any] | None = None
+        self._checked = 0.0
+        self._ready = False
+        self._lock = ""
+
+    def run(self) -> None:
+        """Work until every item that was taken has its outcome."""
+        self._add(self._first)
+        try:
+            while self._running:
+                for event in self._session.events(0.2):
+                    self._take(event)
+                self._look_after()
+                if self._session.ended:
+                    self._all_failed()
+        finally:
+            self._session.close()
+
+    def _add(self, claim: Claim) -> None:
+        running = Running(ItemContext(claim, self._secrets), self._session)
+        self._running[claim.item.pk] = running
+        running.context.log(f"started by worker {claim.attempt.worker}, try {claim.attempt.number}")
+        if self._lock:
+            note_lock([claim.attempt.pk], self._lock)
+        self._plan.begin(running)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if event["item"] == 0:
+            self._take_own(event)
+            return
+        running = self._running.get(event["item"])
+        if running is None:
+            return
+        match event["event"]:
+            case "progress":
+                running.context.progress(Figures(event["bytes"], event["total"], event["files"], event["current"]))
+            case "problem":
+                running.problems += 1
+                running.context.log(f"left out: {event['path']}: {event['message']}", level="warning")
+            case "error":
+                running.error = event
+                running.context.log(f"stopped: {event['message']} ({event['code']})", level="error")
+            case "ended":
+                outcome = self._plan.ended(running, event["status"])
+                if outcome is not None:
+                    self._finish(running, outcome)
+            case _:
+                running.said.append(event)
+
+    def _take_own(self, event: dict[str, Any]) -> None:
+        """Take what the session says of itself."""
+        match event["event"]:
+            case "ready":
+                self._ready = True
+                self._known(event["repository"])
+            case "lock":
+                self._lock = event["lock"]
+                note_lock([running.claim.attempt.pk for running in self._running.values()], self._lock)
+                forget_locks(self._first.item.lease, self._dead)
+            case "waiting":
+                for running in self._running.values():
+                    running.context.wait(event["message"])
+            case "error":
+                self._failure = event
+
+    def _look_after(self) -> None:
+        moment = time.monotonic()
+        for running in list(self._running.values()):
+            if not running.context.tick():
+                self._session.send(do="cancel", item=running.claim.item.pk)
+                del self._running[running.claim.item.pk]
+        if moment - self._checked < _CANCEL_EVERY:
+            return
+        self._checked = moment
+        hours = number("backup_hours")
+        for running in self._running.values():
+            too_long = hours and moment - running.began > hours * 3600 and running.claim.item.job.kind == Kind.BACKUP
+            if not running.stopping and (too_long or running.context.canceled()):
+                running.stopping = True
+                running.context.log("stopping: the time limit is reached" if too_long else "stopping on request")
+                self._session.send(do="cancel", item=running.claim.item.pk)
+        if not self._ready and all(running.stopping for running in self._running.values()):
+            self._failure = {"code": "HF-CANCELED", "message": "stopped while it waited"}
+            self._session.close()
+            return
+        if self._first.item.lease and not any(running.stopping for running in self._running.values()):
+            item = self._first.item
+            claim = claim_next(worker_name(), item.server_id, session=(item.job_id, item.lease))
+            if claim is not None:
+                self._add(claim)
+
+    def _finish(self, running: Running, outcome: Outcome) -> None:
+        del self._running[running.claim.item.pk]
+        running.context.save()
+        level = "error" if outcome.state == State.FAILED else "info"
+        running.context.log(f"finished: {outcome.state.label.lower()}", level=level)
+        item_finish(running.claim, outcome)
+
+    def _all_failed(self) -> None:
+        for running in list(self._running.values()):
+            error = running.error or self._failure
+            if error is None:
+                running.context.log("the engine ended without a word", level="error")
+            elif running.error is None:
+                running.context.log(f"stopped: {error['message']} ({error['code']})", level="error")
+            self._finish(running, failure(error))
+
+    def _known(self, repository_id: str) -> None:
+        changed: dict[str, str] = {}
+        if not self._repository.repository_id:
+            changed["repository_id"] = repository_id
+        if not self._repository.sealed_key and self._key:
+            changed["sealed_key"] = master_key().seal(repository_place(self._repository.pk), self._key)
+        if changed:
+            Repository.objects.filter(pk=self._repository.pk).update(**changed)
+
+
+def failure(error: dict[str, Any] | None) -> Outcome:
+    """Return the outcome of an item that an error stopped."""
+    if error is None:
+        return Outcome(
+            State.FAILED,
+            code="HF-ENGINE-DIED",
+            error="The engine ended without saying why.",
+            guidance="Look for “out of memory” in the server's log, then run it again; what was stored is used.",
+        )
+    if error["code"] == "HF-CANCELED":
+        return Outcome(State.ABORTED, code=error["code"], error="Stopped on request.")
+    return Outcome(State.FAILED, code=error["code"], error=error["message"], guidance=error.get("guidance", ""))

@@ -1,0 +1,25 @@
+"""Being modest: a session gives way to the sites of the server it runs on."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+_LOWEST_BEST_EFFORT = 7
+
+
+def be_modest(nice: int, group: str = "") -> None:
+    """Lower this process's claim to processor and disk, and enter a control group; children inherit all of it.
+
+    ``nice`` 0 changes nothing.  What the machine does not allow is left out: the work matters more than its pace.
+    """
+    if nice:
+        os.nice(nice)
+        with suppress(psutil.Error, OSError):
+            psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, _LOWEST_BEST_EFFORT)
+    if group:
+        with suppress(OSError):
+            (Path(group) / "cgroup.procs").write_text(str(os.getpid()))

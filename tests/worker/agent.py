@@ -1,0 +1,205 @@
+"""Runs inside an installation under test: takes calls as lines on standard input, answers as lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
+
+import django
+
+django.setup()
+
+from django.conf import settings  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+
+from backups.models import Schedule, Snapshot  # noqa: E402
+from backups.services.schedules import ScheduleData, schedule_create, schedule_run  # noqa: E402
+from destinations.models import Destination  # noqa: E402
+from panel.accounts.models import Account, Server, User  # noqa: E402
+from panel.accounts.services import account_add  # noqa: E402
+from panel.core.sealing import MasterKey  # noqa: E402
+from panel.options.models import Option  # noqa: E402
+from panel.web import firstrun, supervisor  # noqa: E402
+from worker.claim import claim_next  # noqa: E402
+from worker.clock import now  # noqa: E402
+from worker.doorbell import ring  # noqa: E402
+from worker.enqueue import ItemRequest, JobRequest, job_enqueue  # noqa: E402
+from worker.finish import Outcome, item_finish, job_cancel  # noqa: E402
+from worker.models import Attempt, Event, Job, JobItem  # noqa: E402
+from worker.states import Kind, State  # noqa: E402
+
+
+def set_up() -> dict[str, list[str]]:
+    """Make folders, tables and ground rows; return the commands of the parts."""
+    firstrun.make_folders()
+    call_command("migrate", verbosity=0, interactive=False)
+    firstrun.make_rows(sample=False)
+    return {part.name: part.command for part in supervisor.parts("127.0.0.1", 0, None)}
+
+
+def tidy() -> None:
+    """Forget all jobs, schedules and settings; what is in repositories stays."""
+    Snapshot.objects.all().delete()
+    Job.objects.all().delete()
+    Schedule.objects.all().delete()
+    Event.objects.all().delete()
+    Option.objects.all().delete()
+
+
+def account(name: str, home: str) -> int:
+    """Add an account, or move it."""
+    known = Account.objects.filter(name=name).first()
+    if known is not None:
+        Account.objects.filter(pk=known.pk).update(home=home)
+        return known.pk
+    return int(account_add(Server.objects.get(), name, home).pk)
+
+
+def schedule(name: str, account: int, **values: Any) -> int:
+    fields = {"name": name, "scope": "web", "frequency": "daily", "hour": 3, "retention": {"last": 5}} | values
+    data = ScheduleData(Server.objects.get(), Account.objects.get(pk=account), list(Destination.objects.all()), fields)
+    return int(schedule_create(data, actor=None).pk)
+
+
+def run(schedule: int) -> int:
+    return int(schedule_run(Schedule.objects.get(pk=schedule)).pk)
+
+
+def job(number: int) -> dict[str, Any]:
+    """Return what the rows of a job say."""
+    row = Job.objects.get(pk=number)
+    items = [
+        {"state": item.state, "tries": item.tries, "bytes": item.bytes_done, "error": item.error,
+         "current": item.current,
+         "waits_for": item.waits_for, "code": item.error_code, "result": item.result,
+         "attempts": [[each.outcome, each.worker, each.lock_id] for each in item.attempts.order_by("number")]}
+        for item in row.items.all()
+    ]  # fmt: skip
+    return {
+        "state": row.state,
+        "error": row.error,
+        "items": items,
+        "log": list(row.log.values_list("text", flat=True)),
+        "took": (row.finished_at - row.cancel_at).total_seconds() if row.finished_at and row.cancel_at else None,
+        "snapshots": list(row.snapshots.values_list("snapshot_id", flat=True)),
+    }
+
+
+def jobs() -> list[dict[str, Any]]:
+    return [{"id": row.pk, "state": row.state, "trigger": row.trigger} for row in Job.objects.order_by("id")]
+
+
+def cancel(number: int) -> bool:
+    return job_cancel(Job.objects.get(pk=number), by="test")
+
+
+def due(schedule: int, days: float) -> None:
+    """Move a schedule's next run into the past."""
+    Schedule.objects.filter(pk=schedule).update(next_run_at=now() - timedelta(days=days))
+
+
+def overdue(schedule: int) -> dict[str, Any]:
+    row = Schedule.objects.get(pk=schedule)
+    kinds = list(Event.objects.filter(subject=f"schedule:{schedule}").values_list("kind", flat=True))
+    return {"since": str(row.overdue_since or ""), "later": row.next_run_at > now(), "events": kinds}  # type: ignore[operator]
+
+
+def ring_often(times: int) -> None:
+    for _ in range(times):
+        ring("server.local")
+
+
+def option(key: str, value: Any) -> None:
+    Option.objects.update_or_create(key=key, defaults={"value": value})
+
+
+def locks() -> list[str]:
+    """Return the names of the lock objects in local repositories."""
+    found = Path(settings.LOCAL_BACKUPS_DIR).glob("*/locks/*")
+    return sorted(path.name for path in found if len(path.name) == 64)
+
+
+def empty_jobs(count: int) -> None:
+    """Enqueue items that nobody's lease stops."""
+    items = [ItemRequest(label=str(number)) for number in range(count)]
+    job_enqueue(JobRequest(kind=Kind.BACKUP, name="many", server=Server.objects.get(), items=items))
+
+
+def claim_all(worker: str) -> list[int]:
+    """Claim and finish until nothing is left; return the items in order."""
+    mine: list[int] = []
+    server = Server.objects.get().pk
+    idle = 0
+    while idle < 20:
+        claim = claim_next(worker, server)
+        if claim is None:
+            idle += 1
+            continue
+        idle = 0
+        mine.append(claim.item.pk)
+        item_finish(claim, Outcome(State.SUCCESS))
+    return mine
+
+
+def left() -> int:
+    return JobItem.objects.filter(state__in=("pending", "running")).count()
+
+
+def attempts() -> int:
+    return Attempt.objects.count()
+
+
+def snapshots() -> int:
+    return Snapshot.objects.present().count()
+
+
+def password(name: str, text: str) -> None:
+    user = User.objects.get(username=name)
+    user.set_password(text)
+    user.save()
+
+
+def secrets_of_installation() -> list[str]:
+    """Return every secret in the clear, opened with the master key."""
+    from backups.keys import schedule_place
+
+    key = MasterKey.read(settings.MASTER_KEY_FILE)
+    texts = [key.open(schedule_place(row.pk), row.sealed_key) for row in Schedule.objects.exclude(sealed_key="")]
+    return [*texts, settings.MASTER_KEY_FILE.read_text().strip(), settings.SECRET_KEY]
+
+
+def moment() -> str:
+    return now().isoformat()
+
+
+CALLS: dict[str, Callable[..., Any]] = {
+    each.__name__: each
+    for each in (
+        set_up, tidy, account, schedule, run, job, jobs, cancel, due, overdue, ring_often, option, locks, empty_jobs,
+        claim_all, left, attempts, snapshots, password, secrets_of_installation, moment,
+    )
+}  # fmt: skip
+
+
+def main() -> None:
+    """Answer until standard input ends."""
+    for line in sys.stdin:
+        call = json.loads(line)
+        try:
+            answer: dict[str, Any] = {"result": CALLS[call["name"]](**call["args"])}
+        except Exception:  # noqa: BLE001 - told to the test
+            answer = {"error": traceback.format_exc()}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
