@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 import panel
 from panel.accounts.models import Account, Server
 from panel.options.selectors import options
+from worker.views import banner_context
 
 _ADMIN = (
     ("panel:overview", "Overview", "shield-check"),
@@ -48,13 +52,44 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     shown = options("time_format", "host_name", "backup_enabled", "pause_queue")
     foot = Server.objects.order_by("pk").first() if user.is_admin else None
     own = None if user.is_admin else Account.objects.visible_to(user).first()
-    return base | {
-        "menu": [(view, label, icon, view == section) for view, label, icon in (_ADMIN if user.is_admin else _USER)],
-        "twelve": shown["time_format"] == "12",
-        "host_name": shown["host_name"],
-        "backups_off": not shown["backup_enabled"],
-        "queue_paused": shown["pause_queue"] and user.is_admin,
-        "server": foot,
-        "own_account": own,
-        "now": timezone.now(),
-    }
+    return (
+        base
+        | {
+            "menu": _menu(_ADMIN if user.is_admin else _USER, section),
+            "twelve": shown["time_format"] == "12",
+            "host_name": shown["host_name"],
+            "backups_off": not shown["backup_enabled"],
+            "queue_paused": shown["pause_queue"] and user.is_admin,
+            "server": foot,
+            "own_account": own,
+            "now": timezone.now(),
+        }
+        | _tasks(request, twelve=shown["time_format"] == "12")
+    )
+
+
+def _menu(entries: Iterable[tuple[str, str, str]], section: str) -> list[tuple[str, str, str, bool, str]]:
+    """Return the menu: view, label, icon, whether one is there, and the letter that goes there after "g"."""
+    used: set[str] = set()
+    menu: list[tuple[str, str, str, bool, str]] = []
+    for view, label, icon in entries:
+        key = next((letter for letter in label.lower() if letter.isalpha() and letter not in used), "")
+        used.add(key)
+        menu.append((view, label, icon, view == section, key))
+    return menu
+
+
+def _tasks(request: HttpRequest, *, twelve: bool) -> dict[str, Callable[[], str]]:
+    """Return what draws the banner and the scheduler's sign of life: asked once, and only by pages that show them."""
+    known: dict[str, Any] = {}
+
+    def draw(part: str) -> Callable[[], str]:
+        def drawn() -> str:
+            if not known:
+                known.update(banner_context(request.user), request=request, user=request.user, twelve=twelve)
+                known["csrf_token"] = get_token(request)
+            return render_to_string(f"worker/active_tasks.html#{part}", known)
+
+        return drawn
+
+    return {"banner": draw("tasks"), "scheduler_seen": draw("seen")}

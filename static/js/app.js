@@ -1,73 +1,150 @@
-// The banner's polling, rows as links, copying, and the "/" key.  Works beside plain links and forms, never instead of them.
+// Rows as links, copying, messages, menus and questions.  Works beside plain links and forms, never instead of them.
 "use strict";
+{
+  window.hfAnnounce = (text) => {
+    const region = document.getElementById("announce");
+    if (region) region.textContent = text;
+  };
 
-const EVERY = 5000;
-let mark = "";
-let timer = 0;
+  // Messages: leave after a while unless they are errors, pointed at, or focused.
+  const SHORT = 6000;
+  const WITH_UNDO = 10000;
 
-function banner() {
-  return document.getElementById("active-tasks");
-}
-
-async function poll() {
-  clearTimeout(timer);
-  const region = banner();
-  if (!region) return;
-  if (!document.hidden) {
-    const query = new URLSearchParams();
-    if (mark) query.set("have", mark);
-    if (region.dataset.states) query.set("states", region.dataset.states);
-    try {
-      const answer = await fetch(`${region.dataset.url}?${query}`, { headers: { "HX-Request": "true" } });
-      if (answer.status === 401) return signedOut(region);
-      if (answer.status === 200) take(region, answer, await answer.text());
-      region.classList.remove("hf-stale");
-    } catch {
-      region.classList.add("hf-stale");
+  function begin(toast) {
+    if (toast.dataset.begun) return;
+    toast.dataset.begun = "yes";
+    window.hfAnnounce(toast.querySelector("div").innerText);
+    toast.querySelector("[data-dismiss]")?.addEventListener("click", () => toast.remove());
+    if (toast.classList.contains("hf-toast-error")) return;
+    const time = toast.querySelector("form") ? WITH_UNDO : SHORT;
+    let timer = setTimeout(() => toast.remove(), time);
+    for (const event of ["pointerenter", "focusin"]) toast.addEventListener(event, () => clearTimeout(timer));
+    for (const event of ["pointerleave", "focusout"]) {
+      toast.addEventListener(event, () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => toast.remove(), time);
+      });
     }
   }
-  timer = setTimeout(poll, EVERY);
-}
 
-function take(region, answer, html) {
-  mark = answer.headers.get("X-Mark") || "";
-  const parts = new DOMParser().parseFromString(html, "text/html");
-  window.Idiomorph.morph(region, parts.getElementById("active-tasks"), { morphStyle: "outerHTML" });
-  const seen = parts.getElementById("scheduler-seen");
-  const foot = document.getElementById("scheduler-seen");
-  if (seen && foot) foot.replaceWith(document.adoptNode(seen));
-  if (answer.headers.get("HX-Trigger") === "tasks-changed") {
-    document.body.dispatchEvent(new Event("tasks-changed"));
-    document.getElementById("announce").textContent = banner().innerText.slice(0, 200);
+  const toasts = document.getElementById("toasts");
+  if (toasts) {
+    toasts.querySelectorAll(".hf-toast").forEach(begin);
+    new MutationObserver(() => toasts.querySelectorAll(".hf-toast").forEach(begin)).observe(toasts, { childList: true });
   }
-  const live = Number(banner().dataset.live || 0);
-  document.title = (live ? `(${live} running) ` : "") + document.title.replace(/^\(\d+ running\) /, "");
-}
+  window.hfToast = (text, kind = "success") => {
+    const toast = document.getElementById("toast-form").content.firstElementChild.cloneNode(true);
+    toast.classList.add(`hf-toast-${kind}`);
+    toast.setAttribute("role", kind === "error" ? "alert" : "status");
+    toast.querySelector("div").textContent = text;
+    toasts.append(toast);
+  };
 
-function signedOut(region) {
-  const link = document.createElement("a");
-  link.href = "/sign-in/?next=" + encodeURIComponent(location.pathname);
-  link.textContent = "Signed out. Sign in again";
-  region.replaceChildren(link);
-}
+  // Copying.
+  async function copy(button) {
+    const source = document.getElementById(button.dataset.copy);
+    const text = (source.value ?? source.textContent).trim();
+    try {
+      await navigator.clipboard.writeText(text);
+      window.hfToast("Copied. The clipboard keeps it until you copy something else.");
+    } catch {
+      getSelection().selectAllChildren(source);
+      window.hfToast("Your browser does not let pages copy here. The text is marked: press Ctrl C.", "error");
+    }
+  }
 
-document.addEventListener("visibilitychange", () => document.hidden || poll());
-document.addEventListener("click", (event) => {
-  const copy = event.target.closest("[data-copy]");
-  if (copy) {
-    navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent.trim());
-    copy.textContent = "Copied";
+  // A question before what cannot be undone: <button data-confirm="…" data-confirm-title="…" data-keep="Keep them">.
+  function ask(button) {
+    const dialog = document.getElementById("confirm");
+    dialog.querySelector("h2").textContent = button.dataset.confirmTitle || button.innerText.trim() + "?";
+    dialog.querySelector("[data-text]").textContent = button.dataset.confirm;
+    const [keep, go] = dialog.querySelectorAll("footer button");
+    keep.textContent = button.dataset.keep || "Leave it as it is";
+    go.textContent = button.dataset.confirmVerb || button.innerText.trim();
+    go.onclick = () => {
+      dialog.close();
+      button.dataset.confirmed = "yes";
+      button.click();
+      delete button.dataset.confirmed;
+    };
+    dialog.showModal();
+    keep.focus();
   }
-  const row = event.target.closest("tr[data-href]");
-  if (row && !event.target.closest("a, button, input, summary") && !getSelection().toString()) location.href = row.dataset.href;
-  if (event.target.closest(".hf-menu-button")) document.querySelector(".hf-side").classList.toggle("hf-open");
-});
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.target.closest("input, textarea, select")) return;
-  const field = document.getElementById("search");
-  if (field) {
-    event.preventDefault();
-    field.focus();
-  }
-});
-poll();
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button, a, [role=button]");
+    if (button?.getAttribute("aria-disabled") === "true") {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
+    if (button?.dataset.confirm && !button.dataset.confirmed) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      ask(button);
+      return;
+    }
+    if (button?.dataset.copy) copy(button);
+    if (button?.dataset.opens) {
+      button.closest("[popover]")?.hidePopover();
+      document.getElementById(button.dataset.opens)?.showModal();
+    }
+    if (button?.dataset.closes) button.closest("dialog")?.close();
+    for (const open of document.querySelectorAll("details.hf-more[open]")) {
+      if (!open.contains(event.target)) open.open = false;
+    }
+  }, true);
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest("tr[data-href]");
+    if (!row || event.defaultPrevented || event.target.closest("a, button, input, label, select, summary, details")) return;
+    if (getSelection().toString()) return;
+    const link = row.querySelector(`a[href="${CSS.escape(row.dataset.href)}"]`) || row.querySelector("a");
+    if (event.ctrlKey || event.metaKey) window.open(row.dataset.href);
+    else if (link) link.click();
+    else location.href = row.dataset.href;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const open = document.querySelector("details.hf-more[open]");
+    if (!open) return;
+    open.open = false;
+    open.querySelector("summary").focus();
+    event.stopPropagation();
+  });
+
+  // All boxes of a table at once: <input type="checkbox" data-all="path">.
+  document.addEventListener("change", (event) => {
+    const name = event.target.dataset?.all;
+    if (!name) return;
+    for (const box of event.target.closest("table, form").querySelectorAll(`input[type=checkbox][name="${name}"]`)) {
+      if (box.checked !== event.target.checked) box.click();
+    }
+  });
+
+  // A form is sent once; a page that comes back from the history can send again.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || event.defaultPrevented) return;
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+    setTimeout(() => delete form.dataset.sent, 4000);
+  });
+
+  // Forms with an error: take the reader to the first wrong field.
+  const wrong = document.querySelector("main [aria-invalid=true]");
+  if (wrong && !document.activeElement?.matches("[autofocus]")) wrong.focus();
+
+  // What htmx could not get is said, not swallowed.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.xhr.status === 422) event.detail.shouldSwap = true;
+  });
+  document.addEventListener("htmx:responseError", (event) => {
+    const status = event.detail.xhr.status;
+    if (status === 422) return;
+    if (status === 401) window.hfToast("Signed out. Load the page to sign in again; what you typed is still here.", "error");
+    else window.hfToast(`The panel answered with error ${status}. Nothing was changed by this page.`, "error");
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.requestConfig?.verb === "post") document.dispatchEvent(new Event("hf:poll"));
+  });
+}

@@ -33,7 +33,7 @@ KINDS = {
     "backup": ("Backup", "cloud-up"), "restore": ("Restore", "arrow-back-up"), "download": ("Download", "download"),
     "check": ("Integrity check", "shield-check"), "cleanup": ("Cleanup", "recycle"),
     "reindex": ("Reindex", "list-search"),
-    "test": ("Destination test", "plug"),
+    "test": ("Destination test", "plug"), "key": ("Key change", "key"),
 }  # fmt: skip
 
 
@@ -98,6 +98,13 @@ def when(context: dict[str, Any], moment: datetime | int | None, style: str = "w
     )
     exact = f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z} · {moment.astimezone(UTC):%H:%M} UTC"
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, words)
+
+
+@register.filter
+def undo_address(message: Any) -> str:
+    """Return where a message's Undo posts to: its extra tag ``undo:/path/``; nothing if it has none."""
+    tags = (getattr(message, "extra_tags", "") or "").split()
+    return next((tag[5:] for tag in tags if tag.startswith("undo:/") and not tag.startswith("undo://")), "")
 
 
 @register.filter
