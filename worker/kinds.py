@@ -11,7 +11,9 @@ Runner = Callable[[Claim], None]
 RUNNERS = {
     "backup": "backups.work:run_backup",
     "restore": "restores.work:run_restore",
+    "download": "restores.work:run_download",
     "test": "destinations.work:run_test",
+    "key": "backups.keywork:run_key",
 }
 
 
