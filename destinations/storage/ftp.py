@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import msgspec
+
 from destinations.storage.base import Capabilities, Data, ObjectInfo, Pace, parts_of
 from destinations.storage.config import FtpConfig
 from destinations.storage.errors import (
@@ -74,6 +76,17 @@ class FtpStore:
                 yield link.secure()
             link.login()
             yield f"logged in as {self._config.user}"
+        finally:
+            link.close()
+
+    def certificate(self) -> str:
+        """Return the certificate's SHA-256, whether or not it is trusted; nobody logs in."""
+        if not self._config.tls:
+            return ""
+        link = FtpLink(msgspec.structs.replace(self._config, verify=False, pins=()), self._tally.add)
+        try:
+            link.greet()
+            return link.secure().rpartition(" ")[2]
         finally:
             link.close()
 
@@ -248,8 +261,11 @@ class FtpStore:
 
     def _sweep(self, link: FtpLink) -> None:
         """Remove what earlier failures left; what cannot be removed now may be later."""
-        while self._leftovers and link.usable():
-            path = self._leftovers.popleft()
+        while link.usable():
+            try:
+                path = self._leftovers.popleft()
+            except IndexError:
+                return
             try:
                 link.command(f"DELE {path}")
             except Refused:

@@ -31,6 +31,9 @@ _ASK_AFTER_REST = 30.0
 _LONGEST_LISTING = 64 << 20
 _TOO_MANY = re.compile(r"too many|maximum|limit|connections|try again|busy", re.IGNORECASE)
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+_CUT = re.compile(r"data (?:connection|channel)|transfer aborted|broken pipe|connection reset", re.IGNORECASE)
+    r"data (?:connection|channel)|transfer aborted|aborted by|broken pipe|connection reset", re.IGNORECASE
+)
 _WANTS_TLS = re.compile(r"\b(?:ssl|tls|encrypt\w*|secure\w*)\b", re.IGNORECASE)
 
 
@@ -349,7 +352,7 @@ class FtpLink:
             if busy or _TOO_MANY.search(said):
                 return ServerBusy(f"{self._place} takes no more connections: {said}")
             return StoreUnreachable(f"{self._place} ended the connection: {said}")
-        if reply in (425, 426):
+        if reply in (425, 426) or (reply == 451 and _CUT.search(said)):
             return StoreUnreachable(f"{self._place}: the data channel failed: {said}")
         if reply == 452:
             return StoreFull(f"{self._place}: {said}")

@@ -46,4 +46,5 @@ def _meaning(refused: Refused, key: str, writing: bool) -> StoreError:
         return FolderNotWritable(said, key=key)
     if refused.reply == 550 or ABSENT.search(refused.said):
         return ObjectMissing(f"{key} is not there", key=key)
-    return StoreError(f"{key or 'the folder'}: the server answered {refused.reply} {refused.said}", key=key)
+    text = f"{key or 'the folder'}: the server answered {refused.reply} {refused.said}"
+    return StoreError(text, key=key, temporary=refused.temporary)

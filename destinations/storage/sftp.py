@@ -299,13 +299,17 @@ class SftpStore:
 
     def _sweep(self, link: SftpLink) -> None:
         """Remove what earlier failures left behind."""
-        while self._leftovers and link.alive:
-            path = self._leftovers.pop()
+        while link.alive:
+            try:
+                path = self._leftovers.pop()
+            except IndexError:
+                return
             try:
                 with link.translated():
                     link.wire.code(link.wire.remove(path))
             except StoreError:
                 self._leftovers.append(path)
+                return
 
     # reading
 

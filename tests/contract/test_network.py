@@ -84,11 +84,20 @@ KINDS: dict[str, Callable[[Path], tuple[Proxy, Callable[..., ObjectStore], Objec
 @pytest.fixture(params=list(KINDS))
 def line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Line]:
     proxy, far, near = KINDS[request.param](tmp_path)
-    near.put("data/00/warm", b"1")
-    near.delete("data/00/warm")
-    with proxy:
-        yield Line(proxy, far, near)
-    near.close()
+    opened = [near]
+
+    def open_far(**settings: Any) -> ObjectStore:
+        opened.append(far(**settings))
+        return opened[-1]
+
+    try:
+        near.put("data/00/warm", b"1")
+        near.delete("data/00/warm")
+        with proxy:
+            yield Line(proxy, open_far, near)
+    finally:
+        for store in opened:
+            store.close()
 
 
 def contents(count: int, size: int, seed: int = 7) -> dict[str, bytes]:
@@ -150,7 +159,7 @@ def test_what_is_stored_through_a_corrupting_network_is_right_or_refused(line: L
 
 def test_a_line_that_goes_dead_is_noticed_within_the_timeout(line: Line) -> None:
     store = line.far(timeout=1, connections=1)
-    store.put("data/00/before", bytes(100_000))
+    retried(store).put("data/00/before", bytes(100_000))
     line.proxy.faults.stalled = True
     began = time.monotonic()
     with pytest.raises(TimedOut) as noticed:
@@ -162,6 +171,21 @@ def test_a_line_that_goes_dead_is_noticed_within_the_timeout(line: Line) -> None
     store.put("data/00/after", bytes(1000))
     store.close()
     assert {info.key for info in line.near.list("")} >= {"data/00/before", "data/00/after"}
+
+
+def test_a_line_that_goes_dead_in_the_middle_of_an_upload_is_noticed(line: Line) -> None:
+    store = line.far(timeout=1, connections=1)
+    retried(store).put("data/00/before", b"1")
+    line.proxy.faults.stall_after = 500_000
+    began = time.monotonic()
+    with pytest.raises(StoreUnreachable) as noticed:
+        store.put("data/00/lost", bytes(30_000_000))
+    assert time.monotonic() - began < 12
+    assert noticed.value.temporary
+    line.proxy.heal()
+    store.put("data/00/after", b"1")
+    store.close()
+    assert {info.key for info in line.near.list("")} == {"data/00/before", "data/00/after"}
 
 
 def test_a_slow_line_is_no_dead_line(line: Line) -> None:

@@ -7,22 +7,21 @@ through it as well, whether or not anything can read the control connection.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import random
+import secrets
 import socket
+import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 
 _CHUNK = 64 << 10
-_numbers = itertools.count(os.getpid() * 16)
 
 
 def _own_address() -> str:
-    """Return a loopback address that no other proxy uses now."""
-    number = next(_numbers)
+    """Return a loopback address that no other proxy uses now, in whatever process."""
+    number = secrets.randbelow(250**3)
     return f"127.{2 + number // 62500 % 250}.{number // 250 % 250}.{1 + number % 250}"
 
 
@@ -44,6 +43,9 @@ class Faults:
     corrupt_from: int = 0
     """Corrupt only what comes after so many bytes of a connection: behind handshakes and short commands."""
     corruptions_left: int = 1 << 30
+    stall_after: int = 0
+    """Stall the connection that carries this many bytes, counted over all; then begin to count anew."""
+    stalls_left: int = 1 << 30
     stalled: bool = False
     """Take bytes and pass nothing on."""
     refusing: bool = False
@@ -58,6 +60,7 @@ class Traffic:
     up: int = 0
     down: int = 0
     cuts: int = 0
+    stalls: int = 0
     corruptions: int = 0
     spoken: dict[int, bytearray] = field(default_factory=dict)
     """What clients said to the ports that are listened to."""
@@ -77,44 +80,55 @@ class Proxy:
         self._counted = 0
         self._free_at = {True: 0.0, False: 0.0}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._listening: list[socket.socket] = []
 
     def __enter__(self) -> Proxy:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(20)
+        try:
+            self._do(self._open())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(20)
+        self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
         self._loop.close()
 
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
     def cut_all(self) -> None:
         """Cut every connection there is."""
-        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(20)
+        self._do(self._cut())
+
+    def heal(self) -> None:
+        """Make the network a good one, for old connections too."""
+        self.faults.__dict__.update(vars(Faults()))
 
     def commands(self, port: int) -> list[str]:
         """Return the lines that clients sent to a port that is listened to."""
         return self.traffic.spoken[port].decode("utf-8", "replace").split("\r\n")[:-1]
 
+    # Bare sockets and no streams of asyncio: whatever is cancelled, and when, each socket has one place that closes it.
+
     async def _open(self) -> None:
-        self._servers = []
         for port in self._ports:
             listening = socket.create_server((self.address, port))
+            self._listening.append(listening)
             # Little room, so that senders feel how slow the line is.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
-            server = await asyncio.start_server(
-                lambda r, w, port=port: self._take(r, w, port),  # type: ignore[misc]
-                sock=listening,
-                limit=_CHUNK,
-            )
-            self._servers.append(server)
+            listening.setblocking(False)
+            self._loop.add_reader(listening, self._accept, listening, port)
 
     async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
+        for listening in self._listening:
+            self._loop.remove_reader(listening)
+            listening.close()
         await self._cut()
 
     async def _cut(self) -> None:
@@ -123,76 +137,75 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
+    def _accept(self, listening: socket.socket, port: int) -> None:
         try:
-            await self._serve(reader, writer, port)
-        except asyncio.CancelledError:
-            pass
-        finally:
-            self._tasks.discard(task)
-            _drop(writer)
+            near, _ = listening.accept()
+        except OSError:
+            return
+        near.setblocking(False)
+        back = socket.socket()
+        back.setblocking(False)
+        task = self._loop.create_task(self._serve(near, back, port))
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._ended(task, near, back))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+    def _ended(self, task: asyncio.Task[None], near: socket.socket, back: socket.socket) -> None:
+        """Close both sides, of a task that was cancelled before its first step as well."""
+        self._tasks.discard(task)
+        cut = task.cancelled() or task.exception() is not None
+        for side in (near, back):
+            # Some lines break with a reset, some with an end that looks like a proper one.
+            if cut and self._rng.random() < 0.5:
+                side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            side.close()
+
+    async def _serve(self, near: socket.socket, back: socket.socket, port: int) -> None:
         self.traffic.connections += 1
         if self.faults.refusing:
             return
         await asyncio.sleep(2 * self.faults.delay)
-        try:
-            back_reader, back_writer = await asyncio.open_connection(self._host, port)
-        except OSError:
-            return
-        pumps = [
-            asyncio.ensure_future(self._pump(reader, back_writer, port)),
-            asyncio.ensure_future(self._pump(back_reader, writer, None)),
-        ]
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            _drop(back_writer)
+        await self._loop.sock_connect(back, (self._host, port))
+        for side in (near, back):
+            side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._pump(near, back, port))
+            both.create_task(self._pump(back, near, None))
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int | None) -> None:
+    async def _pump(self, source: socket.socket, target: socket.socket, port: int | None) -> None:
         """Carry one way; ``port`` is the server's for the way up.  Ends with an error when the connection is cut."""
-        loop = asyncio.get_running_loop()
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._collect(source, waiting, port))
+            both.create_task(self._deliver(waiting, target))
 
-        async def deliver() -> None:
-            while True:
-                due, chunk = await waiting.get()
-                await asyncio.sleep(max(0.0, due - loop.time()))
-                while self.faults.stalled:
-                    await asyncio.sleep(0.01)
-                if not chunk:
-                    if writer.can_write_eof():
-                        writer.write_eof()
-                    return
-                writer.write(chunk)
-                await writer.drain()
-
-        delivering = asyncio.ensure_future(deliver())
+    async def _collect(
+        self, source: socket.socket, waiting: asyncio.Queue[tuple[float, bytes]], port: int | None
+    ) -> None:
+        """Receive chunks, spoil them, and say when each is due; nothing is the end."""
         carried = 0
-        try:
-            while chunk := await reader.read(_CHUNK):
-                if delivering.done():
-                    delivering.result()
-                    return
-                chunk = self._meddle(chunk, carried, port)
-                carried += len(chunk)
-                await waiting.put((await self._due(len(chunk), port is not None), chunk))
-            await waiting.put((loop.time() + self.faults.delay, b""))
-            await delivering
-        finally:
-            delivering.cancel()
-            await asyncio.gather(delivering, return_exceptions=True)
+        while chunk := await self._loop.sock_recv(source, _CHUNK):
+            chunk = self._meddle(chunk, carried, port)
+            if self._stalls_now():
+                await asyncio.sleep(3600)
+            carried += len(chunk)
+            await waiting.put((await self._due(len(chunk), port is not None), chunk))
+        await waiting.put((self._loop.time() + self.faults.delay, b""))
+
+    async def _deliver(self, waiting: asyncio.Queue[tuple[float, bytes]], target: socket.socket) -> None:
+        """Send each chunk when it is due, and the end when it comes."""
+        while True:
+            due, chunk = await waiting.get()
+            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            while self.faults.stalled:
+                await asyncio.sleep(0.01)
+            if not chunk:
+                target.shutdown(socket.SHUT_WR)
+                return
+            await self._loop.sock_sendall(target, chunk)
 
     async def _due(self, size: int, up: bool) -> float:
         """Return when a chunk arrives; waits while the line is busy."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if self.faults.rate:
             size = max(size, 1)
             begin = max(now, self._free_at[up])
@@ -200,6 +213,15 @@ class Proxy:
             await asyncio.sleep(self._free_at[up] - now)
             now = self._free_at[up]
         return now + self.faults.delay
+
+    def _stalls_now(self) -> bool:
+        faults = self.faults
+        if not faults.stall_after or faults.stalls_left <= 0 or self._counted < faults.stall_after:
+            return False
+        self._counted = 0
+        faults.stalls_left -= 1
+        self.traffic.stalls += 1
+        return True
 
     def _meddle(self, chunk: bytes, carried: int, port: int | None) -> bytes:
         """Count a chunk, and cut or corrupt it."""
@@ -224,9 +246,3 @@ class Proxy:
             place = self._rng.randrange(max(0, faults.corrupt_from - carried), len(chunk))
             return chunk[:place] + bytes([chunk[place] ^ 1 << self._rng.randrange(8)]) + chunk[place + 1 :]
         return chunk
-
-
-def _drop(writer: asyncio.StreamWriter) -> None:
-    """Reset a connection: the other side sees it break, and does not take it for the end."""
-    transport = writer.transport
-    transport.abort()
