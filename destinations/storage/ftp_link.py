@@ -32,8 +32,6 @@ _LONGEST_LISTING = 64 << 20
 _TOO_MANY = re.compile(r"too many|maximum|limit|connections|try again|busy", re.IGNORECASE)
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 _CUT = re.compile(r"data (?:connection|channel)|transfer aborted|broken pipe|connection reset", re.IGNORECASE)
-    r"data (?:connection|channel)|transfer aborted|aborted by|broken pipe|connection reset", re.IGNORECASE
-)
 _WANTS_TLS = re.compile(r"\b(?:ssl|tls|encrypt\w*|secure\w*)\b", re.IGNORECASE)
 
 
