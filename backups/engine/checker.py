@@ -13,6 +13,7 @@ import msgspec
 
 from backups.engine.check_affected import Affected
 from backups.engine.check_index import IndexCheck, PackFacts, pack_findings
+from backups.engine.check_keys import key_findings
 from backups.engine.check_packs import PackOutcome, PackReader, PackTask
 from backups.engine.check_subset import Position, Subset
 from backups.engine.check_trees import TreeOutcome, TreeWalk
@@ -126,6 +127,7 @@ class Check:
                     "index-damaged", "index", error.object_id, f"index {error.object_id} cannot be used: {error}"
                 )
         else:
+            yield from key_findings(self.repository)
             check = IndexCheck(self.repository)
             yield from check.findings(lambda: watch.step("reading the index", done=check.objects))
             self.counts.index_objects = check.objects

@@ -7,6 +7,7 @@ from typing import Literal
 
 Severity = Literal["error", "hint"]
 Code = Literal[
+    "key-damaged",
     "snapshot-damaged",
     "index-damaged",
     "pack-indexed-twice",
@@ -38,7 +39,7 @@ HINTS: frozenset[str] = frozenset(("pack-indexed-twice", "pack-mixed", "pack-unk
 class Finding:
     """One thing that is not as it should be.
 
-    ``kind`` and ``object_id`` name the object: snapshot, index, pack, tree or blob.  ``snapshots`` are the ids of
+    ``kind`` and ``object_id`` name the object: key, snapshot, index, pack, tree or blob.  ``snapshots`` are the ids of
     those that lose something by it, ``path`` one item that does.
     """
 

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backups.engine import keys
 from backups.engine.blob import BlobType, Codec, seal_blob
 from backups.engine.check_subset import Position, Subset
 from backups.engine.checker import Check, CheckOptions
 from backups.engine.errors import BadRequest, Canceled
 from backups.engine.findings import Finding
 from backups.engine.index import encode_index
-from backups.engine.layout import DATA, INDEX, SNAPSHOTS, object_key
+from backups.engine.layout import DATA, INDEX, KEYS, SNAPSHOTS, object_key
 from backups.engine.names import name_json
 from backups.engine.pack import Entry, PackBuilder, parse_header
 from backups.engine.ports import CancelToken
@@ -33,7 +34,7 @@ from destinations.storage.base import Capabilities, ObjectStore
 from destinations.storage.local import LocalStore
 from destinations.storage.memory import MemoryStore
 from destinations.storage.wrappers.base import Wrapper
-from tests.engine.repositories import PASSWORD, TIME, Writer, new_repository, noise, reopened
+from tests.engine.repositories import PASSWORD, QUICK, TIME, Writer, new_repository, noise, reopened
 from tests.engine.running import run_backup
 from tests.fakes.faulty_store import CorruptingStore
 
@@ -387,6 +388,21 @@ def test_an_index_whose_blobs_do_not_fill_the_pack_is_found_without_reading(repo
     put_pack(repository, (BlobType.DATA, b"one" * 20), (BlobType.DATA, b"two" * 20), change=shifted)
 
     assert codes(checked(repository)[0]) == ["pack-gaps"]
+
+
+@pytest.mark.parametrize("damage", ["a changed note", "no JSON"])
+def test_a_damaged_key_file_beside_a_good_one_is_found(repository: Repository, damage: str) -> None:
+    raw = keys.wrap(repository.key, "another", QUICK, created="2024-01-01T00:00:00Z")
+    name = keys.key_id(raw)
+    if damage == "no JSON":
+        raw = b"garbage"
+        name = keys.key_id(raw)
+    else:
+        raw = raw.replace(b"2024", b"2025")
+    repository.store.put(object_key(KEYS, name), raw)
+    findings, check = checked(repository)
+    assert [(f.code, f.kind, f.object_id) for f in findings] == [("key-damaged", "key", name)]
+    assert check.counts.errors == 1
 
 
 def test_an_index_object_under_a_name_that_is_not_its_own_is_found(repository: Repository) -> None:

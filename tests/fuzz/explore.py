@@ -20,6 +20,8 @@ from backups.engine.errors import EngineError
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.targets import TARGETS, load_corpus, seeded
 
+KEPT = 2048
+"""Bytes of the longest input that is kept in the repository."""
 SLOW = 10.0
 """Seconds after which an input counts as an endless one; machines stall."""
 
@@ -116,7 +118,7 @@ def _traced(call: Callable[[], tuple[str, str]], lines: set[object]) -> tuple[st
 def smallest(name: str, inputs: list[bytes]) -> list[bytes]:
     """Of these inputs a few short ones that together reach all that they all do."""
     reached: list[tuple[bytes, set[object]]] = []
-    for data in sorted(set(inputs), key=lambda data: (len(data), data)):
+    for data in sorted({data for data in inputs if len(data) <= KEPT}, key=lambda data: (len(data), data)):
         features: set[object] = set()
         refusal, error = _traced(lambda data=data: attempt(name, data), features)  # type: ignore[misc]
         if not error:

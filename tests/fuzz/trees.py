@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from backups.engine.blob import BlobType
 from backups.engine.checker import Check, CheckOptions
 from backups.engine.cli.browse import item_line, node_fields, walk
@@ -112,7 +114,8 @@ def _mended(data: bytes) -> None:
     repository, tree = _holding(data)
     for verb in ("restore-size", "files-by-contents", "blobs-per-file", "raw-data"):
         try:
-            stats(repository, repository.snapshots(), verb, workers=0)  # type: ignore[arg-type]
+            figures = stats(repository, repository.snapshots(), verb, workers=0)  # type: ignore[arg-type]
+            Console(json=True, out=Nowhere()).record(msgspec.to_builtins(figures))
         except EngineError:
             continue
     load = lambda name: decode_tree(repository.load_tree(name))  # noqa: E731
