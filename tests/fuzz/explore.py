@@ -20,8 +20,8 @@ from backups.engine.errors import EngineError
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.targets import TARGETS, load_corpus, seeded
 
-KEPT = 2048
-"""Bytes of the longest input that is kept in the repository."""
+KEPT, KEPT_INPUTS = 1024, 40
+"""Bytes of the longest input that is kept in the repository, and how many of them for a target."""
 SLOW = 10.0
 """Seconds after which an input counts as an endless one; machines stall."""
 
@@ -129,7 +129,7 @@ def smallest(name: str, inputs: list[bytes]) -> list[bytes]:
         if not features <= have:
             have |= features
             chosen.append(data)
-    return chosen
+    return chosen[:KEPT_INPUTS]
 
 
 def shorten(finding: Finding) -> Finding:
