@@ -225,6 +225,32 @@ def _some_packs(play: Playground) -> list[str | Path]:
     return ["repair", "packs", *play.rng.sample(names, min(3, len(names)))]
 
 
+def _a_snapshot_is_damaged(play: Playground) -> None:
+    """See that a snapshot nobody was promised has lost some of its content, and the index knows."""
+    _some_snapshots(play)
+    victim = play.source.parent / "victim"
+    for number in range(30):
+        (victim / f"{number}").mkdir(parents=True, exist_ok=True)
+        (victim / f"{number}" / "file").write_bytes(play.rng.randbytes(3000))
+    before = play.ours.open().ids("data")
+    play.ours.quick("backup", "--host", "victim", "--pack-size", "4", "victim", cwd=victim.parent)
+    repository = play.ours.open()
+    trees = {place.pack for kind, _, place in repository.index.items() if kind}
+    data = {pack.hex() for number, pack in enumerate(repository.index.packs) if number not in trees}
+    for name in repository.ids("data").keys() - before.keys() & data:
+        repository.remove_object("data", name)
+    play.ours.quick("repair", "index")
+
+
+def _no_snapshot_is_damaged(play: Playground, repository: Repository) -> None:
+    hurt = [snapshot for snapshot in repository.snapshots() if snapshot.hostname == "victim"]
+    assert hurt
+    assert all(snapshot.original for snapshot in hurt)
+    for snapshot in hurt:
+        contents_below(repository, snapshot.tree)
+        repository.remove_object("snapshots", snapshot.id)
+
+
 def _another_password(play: Playground) -> list[str | Path]:
     """The file of a new password, which the playground will try from now on."""
     file = play.ours.password_file.with_name("new-password")
@@ -241,12 +267,14 @@ VERBS: dict[str, Verb] = {
     "key passwd": Verb(_another_password, _some_snapshots),
     "repair index": Verb(_always("repair", "index"), _an_index_object_is_lost, _every_pack_is_indexed, damaged=True),
     "repair packs": Verb(_some_packs, _some_snapshots),
-    "repair snapshots": Verb(_always("repair", "snapshots", "--forget"), _some_snapshots),
+    "repair snapshots": Verb(
+        _always("repair", "snapshots", "--forget"), _a_snapshot_is_damaged, _no_snapshot_is_damaged, damaged=True
+    ),
 }
 
 
 def kill_in_the_middle(play: Playground, name: str, times: int, *, real_every: int, stock_every: int = 1) -> None:
-    """Kill a verb so many times at random instants, looking and running it again each time."""
+    """Run a verb so many times, killed at random instants, looking and running it again each time."""
     verb = VERBS[name]
     verb.prepare(play)
     longest = play.duration(*verb.words(play)) + 0.02
@@ -271,6 +299,7 @@ def kill_in_the_middle(play: Playground, name: str, times: int, *, real_every: i
             play.ours.quick(*verb.words(play), cwd=play.source.parent)
         verb.done(play, play.look(may_be_gone=gone, stock=verb.damaged))
     play.restic.run(play.ours.repo, "check", "--read-data", password=play.ours.password)
+    print(f"{name}: killed {play.kills} times, {play.alive} runs were over before")
     assert play.kills, "every run was over before it was killed"
 
 
