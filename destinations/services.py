@@ -236,7 +236,7 @@ def _check_secrets(row: Destination, data: DestinationData, config: Mapping[str,
 
 
 def _check_config(data: DestinationData, config: Mapping[str, Any]) -> None:
-    plain = {"kind": data.kind, **config, "read_only": data.read_only}
+    plain = {"kind": str(data.kind), **config, "read_only": data.read_only}
     plain |= {name: value for name, value in data.secrets.items() if value}
     if data.account is not None:
         if config.get("agent"):
