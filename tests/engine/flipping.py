@@ -70,24 +70,33 @@ class Flipped:
         return {**self.objects, place.key: bytes(damaged)}
 
     def healed(self, objects: dict[str, bytes], findings: list[Finding]) -> Repository:
-        """Do what the check says is next: repair the index and the packs, back up, repair the snapshots."""
-        repository = Repository.open(MemoryStore(objects), PASSWORD)
-        named = {name for finding in findings for name in _ID.findall(finding.message)}
-        repair_index(repository)
-        repository = reopened(repository)
-        if packs := sorted(named & repository.ids(DATA).keys()):
-            repair_packs(repository, packs)
-            repository = reopened(repository)
-        made = run_backup(repository, FolderSource([b"source"]))
-        assert made.complete
-        damaged: list[Corrupt] = []
-        repair_snapshots(repository, repository.snapshots(damaged.append), forget=True)
-        remove_snapshots(repository, [error.object_id for error in damaged])
-        repository = reopened(repository)
+        """Heal; every snapshot then holds what it did."""
+        heal(objects, findings)
+        repository = opened(objects)
         for snapshot in repository.snapshots():
             assert contents_below(repository, snapshot.tree) == self.source
         assert_whole(repository)
         return repository
+
+
+def heal(objects: dict[str, bytes], findings: list[Finding], **options: str) -> str:
+    """Do what a check says is next: repair the index and the packs, back ``source`` up, repair the snapshots.
+
+    Returns the id of the new snapshot.
+    """
+    repository = Repository.open(MemoryStore(objects), PASSWORD)
+    named = {name for finding in findings for name in _ID.findall(finding.message)}
+    repair_index(repository)
+    repository = reopened(repository)
+    if packs := sorted(named & repository.ids(DATA).keys()):
+        repair_packs(repository, packs)
+        repository = reopened(repository)
+    made = run_backup(repository, FolderSource([b"source"]), **options)
+    assert made.complete
+    damaged: list[Corrupt] = []
+    repair_snapshots(repository, repository.snapshots(damaged.append), forget=True)
+    remove_snapshots(repository, [error.object_id for error in damaged])
+    return made.snapshot_id
 
 
 def make(folder: Path) -> Flipped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,9 +44,13 @@ def run_backup(
         parent = next(snapshot for snapshot in repository.snapshots() if snapshot.id == parent)
     info = SnapshotInfo(time=time, paths=["/data"], hostname="host", username="somebody")
     chosen = BackupOptions(**({"workers": 0, "pack_size": SMALL, "zone": "UTC"} | options))
-    return backup(
-        repository, source, info, parent=parent, options=chosen, progress=progress, cancel=cancel, guard=guard
-    )
+    limit = sys.getrecursionlimit()
+    try:
+        return backup(
+            repository, source, info, parent=parent, options=chosen, progress=progress, cancel=cancel, guard=guard
+        )
+    finally:
+        sys.setrecursionlimit(limit)  # a backup raises it, and Hypothesis watches it
 
 
 def walk(repository: Repository, tree_id: str, path: bytes = b"") -> Iterator[tuple[bytes, Node]]:
