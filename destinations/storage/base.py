@@ -135,6 +135,14 @@ class Connects(Protocol):
         """Do each of ``connect_steps`` in turn and yield what to say about it; raise StoreError at one that fails."""
 
 
+@runtime_checkable
+class ShowsCertificate(Protocol):
+    """A store that can fetch its server's certificate without trusting it, so that it can be confirmed and pinned."""
+
+    def certificate(self) -> str:
+        """Return the SHA-256 of the certificate, 64 hex digits; "" if there is no TLS."""
+
+
 class Pace(Protocol):
     """Slows transfers down: a driver asks before it sends and after it received each block."""
 

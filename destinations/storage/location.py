@@ -86,6 +86,7 @@ def _ftp(kind: str, rest: str, env: Mapping[str, str]) -> FtpConfig:
         password=_secret(env, "HOLDFAST_FTP_PASSWORD"),
         tls=kind == "ftps",
         ca=_file(env, "HOLDFAST_FTP_CA_FILE"),
+        pins=_words(env, "HOLDFAST_FTP_PINS"),
         passive=env.get("HOLDFAST_FTP_ACTIVE", "").lower() not in _YES,
         **_common(env),
     )
@@ -107,6 +108,7 @@ def _s3(rest: str, env: Mapping[str, str]) -> S3Config:
         secret_key=_secret(env, "AWS_SECRET_ACCESS_KEY"),
         session_token=_secret(env, "AWS_SESSION_TOKEN"),
         ca=_file(env, "HOLDFAST_S3_CA_FILE"),
+        pins=_words(env, "HOLDFAST_S3_PINS"),
         addressing=env.get("HOLDFAST_S3_ADDRESSING", "auto"),
         create_bucket=env.get("HOLDFAST_S3_CREATE_BUCKET", "").lower() in _YES,
         **_common(env),
@@ -158,6 +160,10 @@ def _secret(env: Mapping[str, str], name: str) -> Secret:
     return Secret(env.get(name, "") or _file(env, f"{name}_FILE").rstrip("\r\n"))
 
 
+def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in env.get(name, "").split(",") if word.strip())
+
+
 def _file(env: Mapping[str, str], name: str) -> str:
     path = env.get(name, "")
     if not path:
@@ -183,8 +189,8 @@ def _private_key(env: Mapping[str, str]) -> Secret:
 
 def _host_keys(env: Mapping[str, str], host: str, port: int) -> tuple[str, ...]:
     """Return the confirmed identities: those in the environment, or those that ssh has confirmed before."""
-    if given := env.get("HOLDFAST_SFTP_FINGERPRINT", ""):
-        return tuple(pin.strip() for pin in given.split(",") if pin.strip())
+    if env.get("HOLDFAST_SFTP_FINGERPRINT"):
+        return _words(env, "HOLDFAST_SFTP_FINGERPRINT")
     known = Path(env.get("HOME", "/nonexistent")) / ".ssh" / "known_hosts"
     if not known.is_file():
         return ()

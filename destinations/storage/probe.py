@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from destinations.storage.base import Connects, LocksObjects, ObjectStore, ReportsCapacity
+from destinations.storage.base import Connects, LocksObjects, ObjectStore, ReportsCapacity, ShowsCertificate
 from destinations.storage.errors import (
     CapacityUnknown,
+    CertificateExpired,
+    CertificateUntrusted,
     FingerprintMismatch,
     FingerprintUnknown,
     ObjectMissing,
@@ -21,6 +23,9 @@ from destinations.storage.errors import (
 
 _CONTENT = 64 << 10
 _SPEED_BYTES = 8 << 20
+
+
+_DOUBTFUL_CERTIFICATE = (CertificateExpired.code, CertificateUntrusted.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,10 @@ class Probe:
         self._content = secrets.token_bytes(_CONTENT)
         self._put: set[str] = set()
 
+    def step_names(self) -> list[str]:
+        """Return the names of the steps that follow those of connecting, in order."""
+        return [name for name, _ in self._steps()]
+
     def run(self) -> Iterator[StepResult]:
         """Yield the result of every step."""
         store = self._open()
@@ -113,7 +122,7 @@ class Probe:
                 continue
             result = self._one(name, lambda: next(going, ""))
             failed = result.state == "failed"
-            yield result
+            yield _with_certificate(result, store) if failed else result
 
     def _one(self, name: str, step: Callable[[], str]) -> StepResult:
         began = self._clock()
@@ -246,3 +255,12 @@ class Probe:
         for key in self._put:
             with suppress(StoreError):
                 store.delete(key)
+
+
+def _with_certificate(result: StepResult, store: ObjectStore) -> StepResult:
+    """Add the certificate that was not trusted, for the administrator to compare and pin."""
+    if result.code not in _DOUBTFUL_CERTIFICATE or not isinstance(store, ShowsCertificate):
+        return result
+    with suppress(StoreError):
+        return replace(result, fingerprint=store.certificate())
+    return result

@@ -13,6 +13,7 @@ from typing import Any
 
 import botocore  # type: ignore[import-untyped]
 import botocore.session  # type: ignore[import-untyped]
+import msgspec
 from botocore.awsrequest import AWSResponse  # type: ignore[import-untyped]
 from botocore.config import Config as ClientConfig  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
@@ -105,6 +106,16 @@ class S3Store:
         with self._asking("") as client:
             client.list_objects_v2(Bucket=self._config.bucket, Prefix=self._name(""), MaxKeys=1)
         yield f"the bucket {self._config.bucket} can be listed"
+
+    def certificate(self) -> str:
+        """Return the certificate's SHA-256, whether or not it is trusted; nothing is asked of the service."""
+        if self._base().scheme != "https":
+            return ""
+        link = HttpLink(msgspec.structs.replace(self._config, verify=False, pins=()), self._tally.add)
+        try:
+            return link.open(self._base()).rpartition(" ")[2]
+        finally:
+            link.close()
 
     def put(self, key: str, data: Data) -> None:
         """Send the object, protected by a checksum; in parts if it is large."""

@@ -18,7 +18,7 @@ from destinations.storage.base import Pace, blocks_of
 from destinations.storage.config import S3Config
 from destinations.storage.connect import connection_error, dial, is_silent, send_all, wait_until_sent
 from destinations.storage.errors import BadConfig, StoreError, StoreUnreachable
-from destinations.storage.tls import context_for, secured
+from destinations.storage.tls import context_for, fingerprint_of, secured
 
 BLOCK = 256 << 10
 _LONGEST_ANSWER = 16 << 20
@@ -114,7 +114,7 @@ class HttpLink:
         if target.scheme == "https":
             context = context_for(verify=self._config.verify, ca=self._config.ca, pins=self._config.pins)
             sock = secured(sock, context, target.host, self._config.pins, place)
-            how = f"connected with {sock.version()}"
+            how = f"connected with {sock.version()}, certificate SHA256 {fingerprint_of(sock)}"
         self._connection = http.client.HTTPConnection(target.host, target.port, timeout=self._config.timeout)
         self._connection.auto_open = 0
         self._connection.sock = sock

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import hmac
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import paramiko  # type: ignore[import-untyped]
 
@@ -44,6 +46,32 @@ _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _ORPHANS: list[SftpLink] = []
 
 
+class _WatchedSocket:
+    """A socket for paramiko, which by itself would try to send for ever: gives up when nothing moves."""
+
+    def __init__(self, connection: socket.socket, timeout: float) -> None:
+        self._connection, self._timeout = connection, timeout
+        self._stuck_since: float | None = None
+        self.gave_up = False
+
+    def send(self, data: bytes) -> int:
+        """Send what there is room for; ConnectionError after ``timeout`` seconds without any."""
+        try:
+            sent = self._connection.send(data)
+        except TimeoutError:
+            now = time.monotonic()
+            self._stuck_since = self._stuck_since or now
+            if now - self._stuck_since > self._timeout:
+                self.gave_up = True
+                raise ConnectionError from None
+            raise
+        self._stuck_since = None
+        return sent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
 class SftpLink:
     """A connection with SFTP open.  Used by one thread at a time."""
 
@@ -68,8 +96,9 @@ class SftpLink:
     def greet(self) -> str:
         """Connect and agree on keys; return the server's version."""
         connection = dial(self._config.host, self._config.port, self._config.reach(), self._config.timeout)
+        self._socket = _WatchedSocket(connection, self._config.timeout)
         try:
-            transport = self._transport = paramiko.Transport(connection)
+            transport = self._transport = paramiko.Transport(self._socket)
         except (paramiko.SSHException, OSError) as error:
             connection.close()
             raise StoreUnreachable(f"{self._place} does not speak SSH") from error
@@ -230,6 +259,8 @@ class SftpLink:
             raise StoreUnreachable(f"{self._place}: the connection broke") from error
         except (OSError, EOFError) as error:
             self._closed = True
+            if self._socket.gave_up:
+                raise TimedOut(f"{self._place} takes no more bytes") from error
             raise connection_error(error, self._place) from error
         finally:
             self._used_at = time.monotonic()

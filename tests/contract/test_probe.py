@@ -18,6 +18,7 @@ from destinations.storage.s3 import S3Store
 from destinations.storage.sftp import SftpStore
 from tests.contract.places import ftp_config, make_bucket, s3_config, sftp_config
 from tests.fakes.faulty_store import CorruptingStore, FullStore, LaggyStore, LyingStore, TruncatingStore
+from tests.servers import lend
 from tests.servers.kinds import free_port
 
 WORK = ["list", "write", "read back", "read a range", "replace by rename", "list after write", "several at once",
@@ -83,6 +84,16 @@ def test_an_identity_to_confirm_is_handed_out(tmp_path: Path) -> None:
     assert (asked.state, asked.code) == ("failed", "HF-STORE-FINGERPRINT-NEW")
     assert asked.fingerprint.startswith("ssh-ed25519 SHA256:")
     assert results["log in"].state == "skipped"
+
+
+def test_a_certificate_that_is_not_trusted_is_shown_to_be_pinned(tmp_path: Path) -> None:
+    told, ceph = lend("pure-ftpd"), lend("ceph-rgw")
+    for open_store, step, pin in (
+        (lambda: FtpStore(ftp_config("pure-ftpd", tmp_path, tls=True, ca="")), "secure", told["pin"]),
+        (lambda: S3Store(s3_config("ceph-rgw", tmp_path, endpoint=ceph["secure_endpoint"])), "connect", ceph["pin"]),
+    ):
+        failed = steps(open_store)[step]
+        assert (failed.code, failed.fingerprint) == ("HF-STORE-CERT", pin)
 
 
 def test_a_closed_port_is_told_at_the_first_step(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""The engine's command line over any location, as a program: ``python -m tests.contract.remote_engine ARGUMENTS``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from backups.engine.__main__ import WIRING
+from backups.engine.cli.main import main
+from destinations.storage.location import open_location
+
+PASSWORD = "correct horse"
+
+
+class Ours:
+    """Runs our engine on one location with one environment."""
+
+    def __init__(self, location: str, env: Mapping[str, str], folder: Path) -> None:
+        self.location, self._folder = location, folder
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self._env = {**kept, **env, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONWARNINGS": "error"}
+        self._start = [sys.executable, "-m", "tests.contract.remote_engine", "-r", location, "-p", str(secret)]
+
+    def run(self, *arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a verb, whatever comes of it."""
+        return subprocess.run(
+            [*self._start, *map(str, arguments)],
+            cwd=Path(__file__).parents[2],
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def done(self, *arguments: str | Path) -> str:
+        """Run a verb that has to work, and return what it said."""
+        run = self.run(*arguments)
+        assert run.returncode == 0, f"{arguments[0]}: exit {run.returncode}\n{run.stdout[-2000:]}\n{run.stderr[-3000:]}"
+        return run.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], dataclasses.replace(WIRING, open_store=open_location)))
