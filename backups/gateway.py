@@ -8,8 +8,10 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -17,9 +19,11 @@ from django.conf import settings
 from backups.keys import repository_place, schedule_place
 from backups.models import Repository, Schedule
 from destinations.factory import plain_config
+from destinations.metering import gone_noted, room_noted, traffic_add
 from panel.core.sealing import MasterKey
 
 _NICE = 10
+_UNREACHABLE = frozenset(("HF-STORE-UNREACHABLE", "HF-STORE-HOST", "HF-STORE-PORT", "HF-STORE-TIMEOUT"))
 
 
 def master_key() -> MasterKey:
@@ -44,7 +48,8 @@ def session_spec(
         "store": plain_config(repository.destination, key),
         "path": repository.path,
         "keys": list(dict.fromkeys(keys)),
-        "lock": lock,
+        "expect": repository.repository_id,
+        "lock": lock and not repository.destination.read_only,
         "create": create,
         "exclusive": exclusive,
         "cache": str(settings.CACHE_DIR),
@@ -58,10 +63,34 @@ def secrets_of(spec: dict[str, Any]) -> list[str]:
     return [*spec["keys"], *(str(spec["store"][name]) for name in hidden if spec["store"].get(name))]
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Whose traffic a session's is: a destination's, and a job's if it works for one."""
+
+    destination: int
+    job: int | None = None
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Store what a session says of its destination: bytes and requests, room, and whether it answers."""
+        match event["event"]:
+            case "traffic":
+                figures = {name: event[name] for name in ("sent", "received", "requests")}
+                traffic_add(self.destination, self.job, **figures)
+            case "room":
+                room_noted(self.destination, total=event["total"], free=event["free"])
+            case "ready" | "back":
+                gone_noted(self.destination, None)
+            case "gone":
+                gone_noted(self.destination, event["since"])
+            case "error" if event["code"] in _UNREACHABLE:
+                gone_noted(self.destination, time.time())
+
+
 class EngineSession:
     """A session process: takes commands, gives events.  Closing it ends the process and all it started."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], use: Use | None = None) -> None:
+        self._use = use
         reading, writing = os.pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "backups.session", "--spec-fd", str(reading)],
@@ -100,7 +129,22 @@ class EngineSession:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            yield json.loads(line)
+            yield self._noted(json.loads(line))
+
+    def _noted(self, event: dict[str, Any]) -> dict[str, Any]:
+        if self._use is not None:
+            self._use.note(event)
+        return event
+
+    def _last_words(self) -> None:
+        """Note what the process said after anybody listened: the end of its traffic."""
+        stdout = self._process.stdout
+        if stdout is None or stdout.closed:
+            return
+        for line in (self._buffer + stdout.read()).split(b"\n"):
+            with suppress(ValueError):
+                self._noted(json.loads(line))
+        stdout.close()
 
     def close(self) -> None:
         """End the process: politely at first, by force after ten seconds.  Twice is fine."""
@@ -114,5 +158,4 @@ class EngineSession:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._last_words()

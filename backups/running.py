@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from backups.gateway import EngineSession, master_key, secrets_of, session_spec
+from backups.gateway import EngineSession, Use, master_key, secrets_of, session_spec
 from backups.keys import repository_place
 from backups.models import Repository, Schedule
 from panel.options.selectors import number
 from worker.claim import Claim, claim_next
 from worker.context import Figures, ItemContext
-from worker.finish import Outcome, item_finish
+from worker.finish import Outcome, item_finish, items_give_up
 from worker.locks import dead_locks, forget_locks, note_lock
 from worker.run import worker_name
 from worker.states import Kind, State
 
 _CANCEL_EVERY = 0.5
+_FOR_ALL = frozenset(
+    f"HF-STORE-{word}"
+    for word in (
+        "GONE", "UNREACHABLE", "HOST", "PORT", "TIMEOUT", "ADDRESS", "LOGIN", "KEY", "DENIED", "FOLDER", "READONLY",
+        "FULL", "QUOTA", "DISKLIMIT", "FINGERPRINT", "FINGERPRINT-NEW", "CERT", "CERT-EXPIRED", "TLS", "BUCKET",
+        "REGION", "CLOCK", "CONFIG",
+    )
+)  # fmt: skip
+"""Errors that every other item at the same destination would meet too."""
 
 
 class Plan(Protocol):
@@ -67,7 +77,7 @@ class SessionRunner:
         spec |= {"stale_locks": self._dead}
         self._secrets = secrets_of(spec)
         self._key = spec["keys"][0] if spec["keys"] else ""
-        self._session = EngineSession(spec)
+        self._session = EngineSession(spec, Use(repository.destination_id, first.item.job_id))
         self._running: dict[int, Running] = {}
         self._failure: dict[str, Any] | None = None
         self._checked = 0.0
@@ -131,8 +141,17 @@ class SessionRunner:
             case "waiting":
                 for running in self._running.values():
                     running.context.wait(event["message"])
+            case "gone":
+                since = datetime.fromtimestamp(event["since"], UTC)
+                self._log_all(f"the server has not answered since {since:%Y-%m-%d %H:%M:%S} UTC; it is asked again")
+            case "back":
+                self._log_all("the server answers again")
             case "error":
                 self._failure = event
+
+    def _log_all(self, text: str) -> None:
+        for running in self._running.values():
+            running.context.log(text, level="warning")
 
     def _look_after(self) -> None:
         moment = time.monotonic()
@@ -166,6 +185,13 @@ class SessionRunner:
         level = "error" if outcome.state == State.FAILED else "info"
         running.context.log(f"finished: {outcome.state.label.lower()}", level=level)
         item_finish(running.claim, outcome)
+        if outcome.code in _FOR_ALL:
+            self._give_up(outcome)
+
+    def _give_up(self, outcome: Outcome) -> None:
+        """End the items that wait for the same repository: what stopped this one stops them too."""
+        if self._first.item.lease:
+            items_give_up(self._first.item.job_id, self._first.item.lease, outcome)
 
     def _all_failed(self) -> None:
         for running in list(self._running.values()):
@@ -175,6 +201,8 @@ class SessionRunner:
             elif running.error is None:
                 running.context.log(f"stopped: {error['message']} ({error['code']})", level="error")
             self._finish(running, failure(error))
+        if self._failure is not None and self._failure["code"] != "HF-CANCELED":
+            self._give_up(failure(self._failure))
 
     def _known(self, repository_id: str) -> None:
         changed: dict[str, str] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,9 +12,8 @@ from backups.selectors import COMPONENTS
 from backups.specs import backup_command, kind_of, parent_of
 from destinations.models import Destination
 from worker.claim import Claim
-from worker.clock import now
 from worker.context import Figures
-from worker.finish import Outcome
+from worker.finish import Outcome, item_finish
 from worker.states import State
 
 
@@ -96,19 +94,19 @@ def run_backup(claim: Claim) -> None:
     schedule = Schedule.objects.select_related("server").get(pk=claim.item.job.spec["schedule"])
     repository = Repository.objects.select_related("destination").get(pk=claim.item.spec["repository"])
     kind = kind_of(claim.item.job.spec.get("kind", SnapshotKind.MANUAL))
+    if skipped := _not_used(repository.destination):
+        item_finish(claim, Outcome(State.SKIPPED, code="HF-DESTINATION-OFF", error=skipped))
+        return
     SessionRunner(claim, repository, schedule, BackupPlan(schedule, repository, kind)).run()
     apply_retention(schedule, repository=repository)
-    measure(repository.destination)
 
 
-def measure(destination: Destination) -> None:
-    """Note how much room a local destination has."""
-    if destination.kind != "local":
-        return
-    try:
-        usage = shutil.disk_usage(destination.config["path"])
-    except OSError:
-        return
-    Destination.objects.filter(pk=destination.pk).update(
-        total_bytes=usage.total, free_bytes=usage.free, measured_at=now()
-    )
+def _not_used(destination: Destination) -> str:
+    """Return why nothing is backed up to a destination now, or nothing."""
+    if destination.removed_at is not None:
+        return f"{destination.name} was removed: nothing was stored there."
+    if not destination.is_enabled:
+        return f"{destination.name} is disabled: nothing was stored there."
+    if destination.read_only:
+        return f"{destination.name} is read-only: nothing was stored there."
+    return ""

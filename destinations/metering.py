@@ -28,8 +28,11 @@ def room_noted(destination_id: int, *, total: int, free: int) -> None:
 
 def gone_noted(destination_id: int, since: float | None) -> None:
     """Note since when (epoch seconds) the server of a destination does not answer; None = it is back."""
-    moment = datetime.fromtimestamp(since, UTC) if since else None
-    Destination.objects.filter(pk=destination_id).update(gone_since=moment)
+    rows = Destination.objects.filter(pk=destination_id)
+    if since is None:
+        rows.exclude(gone_since=None).update(gone_since=None)
+    else:
+        rows.filter(gone_since=None).update(gone_since=datetime.fromtimestamp(since, UTC))
 
 
 def _add(model: Any, place: dict[str, Any], fields: dict[str, int]) -> None:

@@ -58,7 +58,9 @@ def item_finish(claim: Claim, outcome: Outcome) -> bool:
 def job_settle(job_id: int) -> None:
     """Count what is done, and end the job when nothing of it is left."""
     items = list(
-        JobItem.objects.filter(job=job_id).values("state", "result", "error_code", "error", "guidance", "bytes_done")
+        JobItem.objects.filter(job=job_id)
+        .order_by("id")
+        .values("state", "result", "error_code", "error", "guidance", "bytes_done", "spec")
     )
     ended = [item for item in items if item["state"] in ENDED]
     job = Job.objects.filter(pk=job_id, state__in=LIVE)
@@ -79,10 +81,33 @@ def job_settle(job_id: int) -> None:
         files_done=total["files"] or 0,
         stats={key: value for key, value in stats.items() if value},
         error_code=first["error_code"] if first else "",
-        error=first["error"] if first else "",
+        error=_told(first, items) if first else "",
         guidance=first["guidance"] if first else "",
     ):
         Event.objects.create(kind=f"job.{state}", at=moment, job_id=job_id)
+
+
+def _told(first: dict[str, Any], items: list[dict[str, Any]]) -> str:
+    """Return an item's error, with the name of its destination if the job has several."""
+    name = first["spec"].get("destination", "")
+    several = len({item["spec"].get("destination", "") for item in items}) > 1
+    return f"{name}: {first['error']}" if name and several else str(first["error"])
+
+
+def items_give_up(job_id: int, lease: str, outcome: Outcome) -> int:
+    """Fail what waits for the same lease as an item that a dead resource stopped.  Returns how many there were."""
+    with transaction.atomic():
+        count = JobItem.objects.filter(job=job_id, lease=lease, state=State.PENDING).update(
+            state=State.FAILED,
+            finished_at=now(),
+            waits_for="",
+            error_code=outcome.code,
+            error=f"Not tried: {outcome.error}",
+            guidance=outcome.guidance,
+        )
+        if count:
+            job_settle(job_id)
+    return count
 
 
 def job_cancel(job: Job, *, by: str) -> bool:

@@ -228,7 +228,7 @@ def _items(schedule: Schedule) -> list[ItemRequest]:
         )
     )
     items: list[ItemRequest] = []
-    for destination in schedule.destinations.filter(is_enabled=True, read_only=False):
+    for destination in schedule.destinations.filter(removed_at=None):
         repository = repository_for(destination, schedule)
         items += [
             ItemRequest(

@@ -41,7 +41,7 @@ from backups.session.spec import (
     decode_command,
     decode_spec,
 )
-from backups.session.stores import open_store
+from backups.session.stores import open_store, say_room, stop_waiting, tell_traffic, tell_traffic_if_due
 from destinations.storage.errors import StoreError
 
 _LARGEST_SPEC = 4 << 20
@@ -59,6 +59,8 @@ def main() -> int:
     try:
         with _repository(spec) as (repository, lock):
             say("ready", repository=repository.id)
+            if spec.lock:
+                say_room(repository.store)
             Session(repository, lock).serve()
     except Waiting:
         return 0
@@ -92,6 +94,7 @@ class Session:
                         self._take(command)
                 self._reap()
                 self._watch_lock()
+                tell_traffic_if_due()
         finally:
             for pid in self._children:
                 with suppress(ProcessLookupError):
@@ -155,6 +158,7 @@ class Session:
             if item:
                 self._repository.load_index()
                 code = os.waitstatus_to_exitcode(status)
+                tell_traffic()
                 say("ended", item, status=code)
 
 
@@ -164,7 +168,7 @@ def _child(item: int, work: Callable[[CancelToken], int]) -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     cancel = CancelToken()
-    signal.signal(signal.SIGTERM, lambda *_: cancel.cancel())
+    signal.signal(signal.SIGTERM, lambda *_: (cancel.cancel(), stop_waiting()))
     try:
         return work(cancel)
     except (EngineError, StoreError, OSError) as error:
@@ -198,12 +202,23 @@ def _repository(spec: SessionSpec) -> Iterator[tuple[Repository, Lock | None]]:
 
 
 def _opened(spec: SessionSpec) -> Repository:
+    repository = _found(spec)
+    if spec.expect and repository.id != spec.expect:
+        repository.close()
+        raise RepositoryMissing("another repository lies there than the one of the backups before")
+    return repository
+
+
+def _found(spec: SessionSpec) -> Repository:
     store = open_store(spec.store, spec.path)
     cache = Path(spec.cache) if spec.cache else None
     first, *others = spec.keys
     try:
         return Repository.open(store, first, cache_root=cache)
     except RepositoryMissing:
+        if spec.expect:
+            text = "the repository of the backups before is not there any more: is the right disk or folder in place?"
+            raise RepositoryMissing(text) from None
         if not spec.create:
             raise
         return Repository.create(store, first, cache_root=cache)

@@ -22,6 +22,7 @@ class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     store: dict[str, Any]
     path: str
     keys: list[str]
+    expect: str = ""
     lock: bool = True
     create: bool = False
     cache: str = ""
