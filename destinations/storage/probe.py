@@ -79,10 +79,6 @@ class Probe:
         """Return the names of the steps that follow those of connecting, in order."""
         return [name for name, _ in self._steps()]
 
-    def step_names(self) -> list[str]:
-        """Return the names of the steps that follow those of connecting, in order."""
-        return [name for name, _ in self._steps()]
-
     def run(self) -> Iterator[StepResult]:
         """Yield the result of every step."""
         store = self._open()
