@@ -18,6 +18,7 @@ _panel = (
 urlpatterns = [
     path("", include(_panel)),
     path("", include("panel.accounts.urls")),
+    path("api/v1/", include("panel.web.api_urls")),
     path("", include("worker.urls")),
     path("", include("backups.urls")),
     path("", include("restores.urls")),
@@ -25,5 +26,7 @@ urlpatterns = [
     path("settings/", include("panel.options.urls")),
     path("audit/", include("panel.audit.urls")),
 ]
+handler400 = "panel.web.errors.bad_request"
+handler403 = "panel.web.errors.forbidden"
 handler404 = "panel.web.errors.not_found"
 handler500 = "panel.web.errors.server_error"

@@ -40,7 +40,7 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,
     timezone="UTC",
 )
-app.autodiscover_tasks(["worker", "backups"])
+app.autodiscover_tasks(["worker", "backups", "notifications"])
 
 
 @worker_process_init.connect

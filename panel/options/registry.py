@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from panel.options.people import PEOPLE
+from panel.options.setting import Setting, Value
+from panel.options.upkeep import UPKEEP
 
-from panel.core.errors import Invalid
-
-Value = int | bool | str
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting.  ``default`` gives the type; ``choices`` are pairs of value and label."""
-
-    key: str
-    group: str
-    label: str
-    default: Value
-    help: str = ""
-    unit: str = ""
-    low: int = 0
-    high: int = 1_000_000
-    choices: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def widget(self) -> Literal["switch", "number", "choice", "text"]:
-        """Return the kind of field."""
-        if self.choices:
-            return "choice"
-        if isinstance(self.default, bool):
-            return "switch"
-        return "number" if isinstance(self.default, int) else "text"
-
-    def parse(self, text: str) -> Value:
-        """Return the value that a form gave; Invalid with a sentence for the person."""
-        if self.widget == "switch":
-            return text in ("on", "true", "1", "yes")
-        if self.widget == "number":
-            try:
-                number = int(text)
-            except ValueError:
-                raise Invalid("Write a whole number.") from None
-            if number < self.low:
-                raise Invalid(f"Smallest value is {self.low}.")
-            if number > self.high:
-                raise Invalid(f"Largest value is {self.high}.")
-            return number
-        if self.choices and text not in dict(self.choices):
-            raise Invalid("Choose one of the list.")
-        return text.strip()
-
+__all__ = ["GROUPS", "SETTINGS", "Setting", "Value"]
 
 GROUPS = {
     "general": "General",
     "backup": "Backup",
     "performance": "Performance",
     "restore": "Restore",
+    "upkeep": "Cleanup and checks",
+    "security": "Signing in",
+    "mail": "Mail",
 }
 SETTINGS = {
     setting.key: setting
@@ -90,6 +49,13 @@ SETTINGS = {
         ),
         Setting(
             "default_retention", "backup", "Snapshots to keep", 7, "Filled in for new schedules.", "snapshots", 1, 10000
+        ),
+        Setting(
+            "custom_networks",
+            "backup",
+            "Private networks that customers' storage may reach",
+            "",
+            "Such as 10.20.0.0/16, separated by blanks. Empty: customers reach public addresses only.",
         ),
         Setting("pause_queue", "performance", "Pause starting", False, "Nothing new starts; what runs goes on."),
         Setting(
@@ -140,5 +106,7 @@ SETTINGS = {
             1,
             365,
         ),
+        *UPKEEP,
+        *PEOPLE,
     )
 }

@@ -67,6 +67,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "panel.accounts.middleware.ActingMiddleware",
     "panel.ui.middleware.SignInRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -127,7 +128,8 @@ AXES_COOLOFF_TIME = 0.25
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "panel.accounts.lockout.refused"
-AXES_IPWARE_PROXY_COUNT = env.number("PROXIES", 0, low=0, high=5) or None
+PROXIES = env.number("PROXIES", 0, low=0, high=5)
+AXES_CLIENT_IP_CALLABLE = "panel.core.addresses.client_address"
 LOGIN_URL = "accounts:sign_in"
 LOGIN_REDIRECT_URL = "panel:overview"
 
@@ -145,7 +147,7 @@ SECURE_HSTS_SECONDS = 31536000 if TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TLS
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_REDIRECT_EXEMPT = [r"^health$"]
-if AXES_IPWARE_PROXY_COUNT:
+if PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
@@ -178,10 +180,12 @@ LOGGING = configuration(
     env.choice("LOG_STYLE", "json" if PRODUCTION else "plain", ("json", "plain")),
     env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
 )
-EMAIL_HOST = env.text("EMAIL_HOST", "localhost")
+PANEL_URL = env.text("PANEL_URL")
+EMAIL_HOST = env.text("EMAIL_HOST")
 EMAIL_PORT = env.number("EMAIL_PORT", 25, low=1, high=65535)
 EMAIL_HOST_USER = env.text("EMAIL_USER")
 EMAIL_HOST_PASSWORD = env.secret("EMAIL_PASSWORD")
 EMAIL_USE_TLS = env.flag("EMAIL_TLS", default=False)
+EMAIL_USE_SSL = env.flag("EMAIL_SSL", default=False)
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "holdfast@localhost")
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"

@@ -1,0 +1,32 @@
+"""What the scheduler does for mails: it rings while some are due, and sweeps what has ended."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from kombu.exceptions import OperationalError
+
+from notifications.work import due
+from panel.accounts.models import Letter, SignInLink
+from worker.celery import app
+
+_log = logging.getLogger(__name__)
+TASK = "notifications.tasks.deliver"
+_KEPT = timedelta(days=30)
+
+
+def letters_tick(moment: datetime) -> bool:
+    """Ring for mails that are due; tell whether it rang."""
+    if moment.minute == 0 and moment.second < 5:
+        Letter.objects.filter(created_at__lt=moment - _KEPT).delete()
+        SignInLink.objects.filter(expires_at__lt=moment - _KEPT).delete()
+    if not Letter.objects.filter(due(moment)).exists():
+        return False
+    try:
+        app.send_task(TASK, queue=settings.WORKER_QUEUE, ignore_result=True, retry=False)
+    except (OperationalError, ConnectionError, OSError) as error:
+        _log.warning("the broker does not answer (%s); mails wait", error)
+        return False
+    return True

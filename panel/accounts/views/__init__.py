@@ -1,0 +1,1 @@
+"""Pages of people and accounts, one module per place."""
