@@ -165,6 +165,8 @@ class Repository(models.Model):
     sealed_key = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     checked_at = models.DateTimeField(null=True)
+    cleaned_at = models.DateTimeField(null=True)
+    stored_bytes = models.BigIntegerField(null=True)
     is_damaged = models.BooleanField(default=False)
 
     objects = RepositoryQuerySet.as_manager()

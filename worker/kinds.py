@@ -12,6 +12,8 @@ RUNNERS = {
     "backup": "backups.work:run_backup",
     "restore": "restores.work:run_restore",
     "download": "restores.work:run_download",
+    "cleanup": "backups.upkeep:run_cleanup",
+    "check": "backups.upkeep:run_check",
     "test": "destinations.work:run_test",
     "key": "backups.keywork:run_key",
 }

@@ -33,15 +33,18 @@ from backups.session.spec import (
     Backup,
     Cancel,
     Command,
+    Inspect,
     List,
     Read,
     Restore,
     Search,
     SessionSpec,
+    Sweep,
     decode_command,
     decode_spec,
 )
 from backups.session.stores import open_store, say_room, stop_waiting, tell_traffic, tell_traffic_if_due
+from backups.session.upkeep import run_inspect, run_sweep
 from destinations.storage.errors import StoreError
 
 _LARGEST_SPEC = 4 << 20
@@ -123,6 +126,10 @@ class Session:
             self._fork(command.item, lambda cancel: run_backup(self._repository, command, cancel))
         elif isinstance(command, Restore):
             self._fork(command.item, lambda cancel: run_restore(self._repository, command, cancel))
+        elif isinstance(command, Sweep):
+            self._fork(command.item, lambda cancel: run_sweep(self._repository, command, cancel))
+        elif isinstance(command, Inspect):
+            self._fork(command.item, lambda cancel: run_inspect(self._repository, command, cancel))
         elif isinstance(command, Cancel):
             for pid, item in self._children.items():
                 if item == command.item:

@@ -103,13 +103,33 @@ class Read(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="
     limit: int = 262144
 
 
+class Sweep(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="sweep"):
+    """Remove ``snapshots`` and free their space; ``always`` frees space even if none goes.
+
+    ``most`` bytes are copied at most (0 = no limit).  The session needs the exclusive lock.
+    """
+
+    item: int
+    snapshots: list[str]
+    always: bool = False
+    most: int = 0
+
+
+class Inspect(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="inspect"):
+    """Check the structure, then read data for ``seconds`` from ``position`` (none = from the start)."""
+
+    item: int
+    seconds: float
+    position: dict[str, Any] | None = None
+
+
 class Cancel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="cancel"):
     """Stop an item."""
 
     item: int
 
 
-Command = Backup | Restore | List | Search | Read | Cancel
+Command = Backup | Restore | List | Search | Read | Sweep | Inspect | Cancel
 _commands = msgspec.json.Decoder(Command)
 _specs = msgspec.json.Decoder(SessionSpec)
 

@@ -14,6 +14,7 @@ GROUPS = {
     "performance": "Performance",
     "restore": "Restore",
     "upkeep": "Cleanup and checks",
+    "upkeep": "Cleanup and checks",
     "security": "Signing in",
     "mail": "Mail",
 }

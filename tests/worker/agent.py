@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,8 +21,9 @@ django.setup()
 from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
-from backups.models import Schedule, Snapshot  # noqa: E402
+from backups.models import IntegrityCheck, MarkedWhy, Repository, Schedule, Snapshot  # noqa: E402
 from backups.services.schedules import ScheduleData, schedule_create, schedule_run  # noqa: E402
+from backups.services.upkeep import integrity_request, upkeep_tick  # noqa: E402
 from destinations.models import Destination  # noqa: E402
 from panel.accounts.models import Account, Server, User  # noqa: E402
 from panel.accounts.services import account_add  # noqa: E402
@@ -51,6 +53,10 @@ def tidy() -> None:
     Job.objects.all().delete()
     Schedule.objects.all().delete()
     Event.objects.all().delete()
+    IntegrityCheck.objects.all().delete()
+    Repository.objects.all().delete()
+    for folder in Path(settings.LOCAL_BACKUPS_DIR).iterdir():
+        shutil.rmtree(folder)
     Option.objects.all().delete()
 
 
@@ -94,7 +100,10 @@ def job(number: int) -> dict[str, Any]:
 
 
 def jobs() -> list[dict[str, Any]]:
-    return [{"id": row.pk, "state": row.state, "trigger": row.trigger} for row in Job.objects.order_by("id")]
+    return [
+        {"id": row.pk, "kind": row.kind, "state": row.state, "trigger": row.trigger}
+        for row in Job.objects.order_by("id")
+    ]
 
 
 def cancel(number: int) -> bool:
@@ -161,6 +170,49 @@ def snapshots() -> int:
     return Snapshot.objects.present().count()
 
 
+def mark(days: float, count: int = 1) -> None:
+    """Mark the oldest snapshots that are there, as retention does, so many days ago."""
+    rows = Snapshot.objects.present().order_by("taken_at").values_list("pk", flat=True)[:count]
+    moment = now() - timedelta(days=days)
+    Snapshot.objects.filter(pk__in=list(rows)).update(marked_at=moment, marked_why=MarkedWhy.RETENTION)
+
+
+def damaged() -> dict[str, int]:
+    return {
+        "snapshots": Snapshot.objects.exclude(damaged_at=None).count(),
+        "repositories": Repository.objects.filter(is_damaged=True).count(),
+    }
+
+
+def schedules() -> list[int]:
+    return list(Schedule.objects.order_by("pk").values_list("pk", flat=True))
+
+
+def stop_check_after(packs: int) -> None:
+    """Leave the row that a check leaves which ran out of time after so many packs."""
+    repository = Repository.objects.get()
+    names = sorted(path.name for path in Path(settings.LOCAL_BACKUPS_DIR).glob("*/data/*/*"))
+    IntegrityCheck.objects.create(
+        repository=repository, started_at=now(), is_clean=True,
+        position={"repository": repository.repository_id, "after": names[packs - 1]},
+    )  # fmt: skip
+
+
+def upkeep(times: int) -> list[str]:
+    """Tick so often at noon of tomorrow; return the kinds of the jobs it made."""
+    moment = now().replace(hour=12) + timedelta(days=1)
+    return [str(job.kind) for _ in range(times) for job in upkeep_tick(moment)]
+
+
+def integrity() -> int:
+    return int(integrity_request()[0].pk)
+
+
+def claim_one() -> int | None:
+    claim = claim_next("elsewhere/1", Server.objects.get().pk)
+    return claim.item.pk if claim else None
+
+
 def password(name: str, text: str) -> None:
     user = User.objects.get(username=name)
     user.set_password(text)
@@ -176,15 +228,12 @@ def secrets_of_installation() -> list[str]:
     return [*texts, settings.MASTER_KEY_FILE.read_text().strip(), settings.SECRET_KEY]
 
 
-def moment() -> str:
-    return now().isoformat()
-
-
 CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         set_up, tidy, account, schedule, run, job, jobs, cancel, due, overdue, ring_often, option, locks, empty_jobs,
-        claim_all, left, attempts, snapshots, password, secrets_of_installation, moment,
+        claim_all, mark, damaged, schedules, stop_check_after, upkeep, integrity, claim_one, left, attempts, snapshots,
+        password, secrets_of_installation,
     )
 }  # fmt: skip
 

@@ -1,0 +1,37 @@
+"""Room on disks is looked at before a run."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from worker.room import Room, first_problem
+
+_Usage = namedtuple("_Usage", "total used free")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk of 100 GB of which 4 GB are free."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(100_000_000_000, 96_000_000_000, 4_000_000_000))
+
+
+@pytest.mark.usefixtures("disk")
+def test_too_little_room_is_a_sentence_with_both_sizes(tmp_path: Path) -> None:
+    text = Room("backups at Local", tmp_path, percent=5).problem()
+    assert text == "Too little room for backups at Local: 4.00 GB are free, 5.00 GB must be."
+    assert not Room("backups at Local", tmp_path, percent=3).problem()
+
+
+@pytest.mark.usefixtures("disk")
+def test_what_a_download_will_need_counts_too(tmp_path: Path) -> None:
+    assert "downloads" in Room("downloads", tmp_path, need=5_000_000_000).problem()
+
+
+@pytest.mark.usefixtures("disk")
+def test_a_folder_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
+    places = (Room("a", tmp_path), Room("b", tmp_path / "not" / "yet", percent=50))
+    assert first_problem(*places).startswith("Too little room for b")

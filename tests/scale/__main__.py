@@ -1,0 +1,99 @@
+"""``python -m tests.scale [FACTOR]``: fill the database that HOLDFAST_DATABASE_URL names, measure, say, judge."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import fields
+from datetime import timedelta
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings.test")
+
+import django
+
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+from django.db import transaction  # noqa: E402
+from django.test.utils import setup_test_environment  # noqa: E402
+
+from backups.models import Schedule  # noqa: E402
+from backups.services.schedules import schedules_tick  # noqa: E402
+from panel.accounts.models import User  # noqa: E402
+from panel.options.models import Option  # noqa: E402
+from tests.scale.generate import Volume, add_live, fill  # noqa: E402
+from tests.scale.measure import Figure, best_of, page, pages_without_numbers  # noqa: E402
+from worker import doorbell  # noqa: E402
+from worker.claim import claim_next  # noqa: E402
+from worker.clock import now  # noqa: E402
+from worker.models import Job  # noqa: E402
+from worker.reaper import reap  # noqa: E402
+from worker.scheduler import tick  # noqa: E402
+
+
+def main() -> int:
+    """Run it all; the exit status says whether a limit was missed."""
+    factor = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    whole = Volume()
+    volume = Volume(**{field.name: max(30, int(getattr(whole, field.name) * factor)) for field in fields(Volume)})
+    began = time.monotonic()
+    call_command("migrate", verbosity=0, interactive=False)
+    if not User.objects.exists():
+        fill(volume)
+        add_live(pending=min(5000, volume.accounts // 2), running=20)
+    print(f"{volume}\n{volume.items:,} items, filled in {time.monotonic() - began:.0f} s", flush=True)
+    setup_test_environment()
+    doorbell.ring = lambda queue: False  # type: ignore[assignment]
+    figures = [*_pages(), *_machine()]
+    for figure in figures:
+        print(figure)
+        if figure.missed and figure.slowest:
+            print(f"        {figure.slowest[:1500]}")
+    return int(any(figure.missed for figure in figures))
+
+
+def _pages() -> list[Figure]:
+    admin = User.objects.get(role="admin")
+    reseller = User.objects.filter(role="reseller").first()
+    customer = User.objects.get(pk=5)
+    run = Job.objects.filter(account=None).order_by("-id").first()
+    own = Job.objects.filter(account=5).order_by("-id").first()
+    assert reseller is not None
+    assert run is not None
+    assert own is not None
+    paths = pages_without_numbers()
+    extra = [
+        f"/backups/history/{run.pk}/",
+        "/accounts/5/",
+        "/backups/history/?page=2000",
+        "/backups/restore/?account=5",
+    ]
+    found = [page(admin, path) for path in [*paths, *extra]]
+    found += [page(customer, path) for path in [*paths, f"/backups/history/{own.pk}/"]]
+    found += [page(reseller, path) for path in paths]
+    return [figure for figure in found if figure.status not in (404, 405)]
+
+
+def _machine() -> list[Figure]:
+    Option.objects.update_or_create(key="slots_backup", defaults={"value": 10_000})
+
+    def claim() -> None:
+        with transaction.atomic():
+            assert claim_next("scale/1", 1) is not None
+            transaction.set_rollback(True)
+
+    def due() -> None:
+        Schedule.objects.filter(pk__in=range(100, 600)).update(next_run_at=now() - timedelta(seconds=30))
+        tick([schedules_tick], now())
+
+    return [
+        best_of("claim an item", 10.0, claim, tries=15),
+        best_of("a tick with nothing due", 2000.0, lambda: tick([schedules_tick], now())),
+        best_of("a tick with 500 schedules due", 2000.0, due, tries=2),
+        best_of("look for lost workers", 100.0, reap),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
