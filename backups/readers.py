@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import redis
 from django.db import close_old_connections
 
 from backups.gateway import EngineSession, session_spec
-from backups.models import Repository, Snapshot
-from backups.reveal import reveal_key
-from destinations.probe import probe
+from backups.models import Repository, Snapshot, SnapshotKind
+from backups.reveal import KEY_VERBS
 from panel.accounts.models import User
 from panel.core.errors import PanelError
 from worker.asking import ANSWER, ANSWER_SECONDS, LARGEST_ANSWER, QUESTIONS, client
@@ -24,32 +26,80 @@ _log = logging.getLogger(__name__)
 _OPEN_AT_MOST = 6
 _IDLE_SECONDS = 600
 _ANSWER_SECONDS = 30.0
+_MOST_VERSIONS = 400
+_PLANNER = "restores.placing:plan_commands"
+_ANSWERS = frozenset(("listed", "data", "versions", "planned"))
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "list": ("path", "start", "count", "sort", "down", "open_single"),
+    "search": ("path", "text", "count"),
+    "read": ("path", "limit"),
+    "versions": ("path",),
+    "plan": (),
+}
 
 
 class Warm:
-    """A session that stays open for questions, used by one thread at a time."""
+    """A session that stays open for questions, asked by several threads at a time."""
 
     def __init__(self, repository: Repository) -> None:
         schedule = repository.snapshots.exclude(schedule=None).select_related("schedule").first()
         spec = session_spec(repository, schedule.schedule if schedule else None, lock=False)
         self._session = EngineSession(spec)
-        self.lock = threading.Lock()
-        self.used = time.monotonic()
+        self._lock = threading.Lock()
+        self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._failure: dict[str, Any] | None = None
         self._number = 0
+        self.used = time.monotonic()
+        threading.Thread(target=self._pump, daemon=True).start()
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """Return the answer to a command.  PanelError."""
-        with self.lock:
+        """Return the answer to a command, its list under ``entries``.  PanelError."""
+        inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        with self._lock:
             self.used = time.monotonic()
             self._number += 1
-            self._session.send(item=self._number, **command)
-            while time.monotonic() - self.used < _ANSWER_SECONDS and not self._session.ended:
-                for event in self._session.events(0.5):
-                    if event["event"] == "error":
-                        raise _error(event)
-                    if event["item"] == self._number:
-                        return event
+            number = self._number
+            self._waiting[number] = inbox
+            self._session.send(item=number, **command)
+        try:
+            return self._answer(inbox, time.monotonic() + _ANSWER_SECONDS)
+        finally:
+            self._waiting.pop(number, None)
+            self._session.send(do="cancel", item=number)
+
+    def _answer(self, inbox: queue.SimpleQueue[dict[str, Any]], until: float) -> dict[str, Any]:
+        entries: list[Any] = []
+        while (left := until - time.monotonic()) > 0 and not self.ended:
+            try:
+                event = inbox.get(timeout=min(left, 0.5))
+            except queue.Empty:
+                continue
+            if event["event"] == "error":
+                raise _error(event)
+            if event["event"] == "more":
+                entries += event["entries"]
+            elif event["event"] in _ANSWERS:
+                return {"entries": entries} | event
+            elif event["event"] == "ended":
+                raise PanelError("The engine ended without an answer.")
+        if self._failure is not None:
+            raise _error(self._failure)
         raise PanelError("The repository did not answer in time.")
+
+    def _pump(self) -> None:
+        """Give each event to who waits for it, until the process ends."""
+        while not self._session.ended:
+            for event in self._session.events(1.0):
+                if event["item"] == 0 and event["event"] == "error":
+                    self._failure = event
+                inbox = self._waiting.get(event["item"])
+                if inbox is not None:
+                    inbox.put(event)
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._waiting)
 
     @property
     def ended(self) -> bool:
@@ -74,15 +124,31 @@ class Readers:
         if user is None:
             raise PanelError("Nobody asked.")
         verb = question["verb"]
-        if verb == "key":
-            return reveal_key(user, question)
-        if verb == "test":
-            return probe(user, int(question["destination"]))
+        if verb in KEY_VERBS:
+            return KEY_VERBS[verb](user, question)
+        if verb not in _FIELDS:
+            raise PanelError("Nobody here answers that.")
         snapshot = Snapshot.objects.visible_to(user).present().filter(pk=question["snapshot"]).first()
         if snapshot is None:
             raise PanelError("This restore point does not exist any more.")
-        fields = {name: question[name] for name in ("path", "start", "count", "text", "limit") if name in question}
-        return self._opened(snapshot.repository).ask(do=verb, snapshot=snapshot.snapshot_id, **fields)
+        warm = self._opened(snapshot.repository)
+        if verb == "versions":
+            return self._versions(warm, user, snapshot, question)
+        if verb == "plan":
+            return {"parts": [warm.ask(**command) for command in _planner()(user, question)]}
+        fields = {name: question[name] for name in _FIELDS[verb] if name in question}
+        return warm.ask(do=verb, snapshot=snapshot.snapshot_id, **fields)
+
+    def _versions(self, warm: Warm, user: User, snapshot: Snapshot, question: dict[str, Any]) -> dict[str, Any]:
+        """Return the versions of a path in the snapshots of the same account and repository that the user sees."""
+        same = Snapshot.objects.visible_to(user).present().exclude(kind=SnapshotKind.SAFETY)
+        same = same.filter(account=snapshot.account, repository=snapshot.repository).order_by("-taken_at")
+        by_id = {row.snapshot_id: row for row in same[:_MOST_VERSIONS]} | {snapshot.snapshot_id: snapshot}
+        answer = warm.ask(do="versions", snapshots=list(by_id), path=question["path"])
+        for version in answer["entries"]:
+            rows = [by_id[name] for name in version["snapshots"]]
+            version["snapshots"] = [{"pk": row.pk, "taken_at": int(row.taken_at.timestamp())} for row in rows]
+        return answer | {"searched": len(by_id)}
 
     def close(self) -> None:
         """End all processes."""
@@ -103,9 +169,16 @@ class Readers:
     def _let_go(self) -> None:
         for key, warm in list(self._warm.items())[:-1]:
             if len(self._warm) > _OPEN_AT_MOST or time.monotonic() - warm.used > _IDLE_SECONDS:
-                if warm.lock.locked():
+                if warm.busy:
                     continue
                 self._warm.pop(key).close()
+
+
+def _planner() -> Callable[[User, dict[str, Any]], list[dict[str, Any]]]:
+    """Return what knows where things of a restore go; it lives above this app, so it is found by its name."""
+    module, _, name = _PLANNER.partition(":")
+    found: Callable[[User, dict[str, Any]], list[dict[str, Any]]] = getattr(import_module(module), name)
+    return found
 
 
 def serve(readers: Readers, stop: threading.Event) -> None:

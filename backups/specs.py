@@ -43,6 +43,7 @@ def backup_command(
 def parent_of(repository_id: int, account: Account, scope: str) -> Snapshot | None:
     """Return the snapshot the next one is compared with."""
     same = Snapshot.objects.present().filter(repository=repository_id, account=account, damaged_at=None)
+    same = same.exclude(kind=SnapshotKind.SAFETY)
     return same.filter(scope=scope).order_by("-taken_at").first() or same.order_by("-taken_at").first()
 
 

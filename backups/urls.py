@@ -21,4 +21,7 @@ urlpatterns = [
     path("backups/history/clear/", history.history_clear, name="history_clear"),
     path("backups/restore/", snapshots.snapshot_list, name="snapshot_list"),
     path("snapshots/<int:number>/browse/", snapshots.snapshot_browse, name="snapshot_browse"),
+    path("snapshots/<int:number>/versions/", snapshots.file_versions, name="file_versions"),
+    path("snapshots/<int:number>/preview/", snapshots.file_preview, name="file_preview"),
+    path("snapshots/<int:number>/picture/", snapshots.file_picture, name="file_picture"),
 ]

@@ -23,6 +23,20 @@ class Overwrite(models.TextChoices):
     NEVER = "never", "Keep what is there"
 
 
+class Target(models.TextChoices):
+    """Where items go."""
+
+    IN_PLACE = "in_place", "In place"
+    FOLDER = "folder", "Another folder"
+
+
+class ArchiveFormat(models.TextChoices):
+    """What a download is."""
+
+    ZIP = "zip", "zip"
+    TAR_GZ = "tar.gz", "tar.gz"
+
+
 class OwnedQuerySet(ScopedQuerySet[Any]):
     """Rows that belong to an account."""
 
@@ -31,23 +45,25 @@ class OwnedQuerySet(ScopedQuerySet[Any]):
 
 
 class Restore(models.Model):
-    """A request to put items of a snapshot back."""
+    """A request to put items of snapshots of one repository back.
 
-    class Target(models.TextChoices):
-        """Where to."""
+    ``parts`` are pairs of a snapshot's number and spelled paths; ``snapshot`` is the first of them.  ``safety`` is
+    what it replaced, whole (``safety_whole``) or with gaps.
+    """
 
-        IN_PLACE = "in_place", "In place"
-        FOLDER = "folder", "Another folder"
+    Target = Target
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="restore")
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="restores")
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="restores")
-    paths = models.JSONField(default=list)
+    parts = models.JSONField(default=list)
     target = models.CharField(max_length=8, choices=Target.choices)
-    folder = models.CharField(max_length=300, blank=True)
+    folder = models.CharField(max_length=1000, blank=True)
     overwrite = models.CharField(max_length=12, choices=Overwrite.choices, default=Overwrite.IF_DIFFERENT)
     mirror = models.BooleanField(default=False)
+    exact = models.BooleanField(default=False)
     safety = models.ForeignKey(Snapshot, null=True, on_delete=models.SET_NULL, related_name="+")
+    safety_whole = models.BooleanField(default=False)
     undo_of = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="undone_by")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -56,18 +72,31 @@ class Restore(models.Model):
 
 
 class Download(models.Model):
-    """An archive built from a snapshot, with an end of life."""
+    """An archive built from snapshots of one repository, with an end of life.
+
+    ``name`` is what the person's browser calls it, ``file`` its name among the downloads; empty = not there (yet).
+    """
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="download")
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="downloads")
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="downloads")
-    paths = models.JSONField(default=list)
-    format = models.CharField(max_length=6, default="zip")
+    parts = models.JSONField(default=list)
+    format = models.CharField(max_length=6, choices=ArchiveFormat.choices, default=ArchiveFormat.ZIP)
+    name = models.CharField(max_length=200, blank=True)
     file = models.CharField(max_length=200, blank=True)
     size = models.BigIntegerField(null=True)
+    ready_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
+    fetched_at = models.DateTimeField(null=True)
     removed_at = models.DateTimeField(null=True)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["account", "-id"], name="download_account"),
+            models.Index(fields=["expires_at"], condition=Q(removed_at=None), name="download_expiry"),
+        ]

@@ -1,85 +1,77 @@
-"""Asking for a restore, and for its undo."""
+"""Asking for a restore, for its undo, and for a download."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
 
-from backups.models import Snapshot
+from backups.models import Repository
+from backups.spelling import clean
+from panel.accounts.models import Account, AccountStatus
 from panel.audit.services import record
 from panel.core.errors import Conflict, Invalid, NotAllowed
-from restores.models import Overwrite, Restore
+from restores.choosing import (
+    Part,
+    check_may_place,
+    cleaned,
+    home_path,
+    is_inside,
+    name_of_all,
+    narrowed,
+    scope_of_all,
+)
+from restores.models import ArchiveFormat, Download, Overwrite, Restore, Target
 from worker.clock import now
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
-from worker.states import ENDED, Kind
+from worker.models import Job
+from worker.states import ENDED, LIVE, Kind
+
+MOST_BUILDING = 5
+"""Downloads of one account that may wait or be built at one time."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreRequest:
-    """What is wanted back.  ``paths`` begin with a component (``web/home/alice/index.html``); empty = all of web."""
+    """What is wanted back, where to, and how.
 
-    snapshot: Snapshot
-    paths: Sequence[str]
-    target: str = Restore.Target.IN_PLACE
+    ``folder`` (spelled, in the home; empty = a new one) counts for the target *folder*.  ``mirror`` deletes what the
+    snapshot does not have; ``exact`` brings back foreign owners, special bits and devices, for administrators.
+    ``request_key`` makes a repeated request the same restore.
+    """
+
+    parts: Sequence[Part]
+    target: str = Target.IN_PLACE
+    folder: str = ""
     overwrite: str = Overwrite.IF_DIFFERENT
     mirror: bool = False
+    exact: bool = False
     safety: bool = True
+    request_key: str = ""
 
 
-def restore_request(request: RestoreRequest, *, actor: Any, undo_of: Restore | None = None) -> Restore:
-    """Store a restore and its job.  NotAllowed, Invalid, Conflict."""
-    snapshot, account = request.snapshot, request.snapshot.account
-    if account is None:
-        raise Conflict("The account of this snapshot is gone; an administrator can re-assign it.")
+def restore_request(request: RestoreRequest, *, actor: Any, undo_of: Restore | None = None) -> list[Restore]:
+    """Store restores and their jobs, one for each repository that is asked.  NotAllowed, Invalid, Conflict."""
+    account = _account_of(request.parts)
     if not actor.is_admin and not account.package.may_restore:
         raise NotAllowed("Your package does not allow restores.")
-    paths = [checked_path(path, account.home) for path in request.paths] or [f"web{account.home}"]
-    if request.overwrite not in Overwrite.values or request.target not in Restore.Target.values:
+    if account.status == AccountStatus.SUSPENDED and not actor.is_admin:
+        raise NotAllowed("This account is suspended; nothing can be restored into it.")
+    if account.status == AccountStatus.TERMINATED:
+        raise Conflict("This account was terminated; its files can be downloaded.")
+    if request.overwrite not in Overwrite.values or request.target not in Target.values:
         raise Invalid("Choose where to restore and what happens to existing files.")
-    in_place = request.target == Restore.Target.IN_PLACE
-    moment = now()
+    request = _settled(request, account)
+    for part in request.parts:
+        in_place = request.target == Target.IN_PLACE
+        check_may_place(part.paths, account, part.snapshot, in_place=in_place, by_admin=actor.is_admin)
     with transaction.atomic():
-        job = job_enqueue(
-            JobRequest(
-                kind=Kind.RESTORE,
-                name=f"{account.name} · {_what(paths, account.home)}",
-                scope="web",
-                subject=f"snapshot:{snapshot.pk}",
-                trigger="undo" if undo_of else "manual",
-                server=account.server,
-                account=account,
-                requested_by=actor,
-                spec={"safety": request.safety and in_place},
-                items=[
-                    ItemRequest(
-                        account=account,
-                        spec={
-                            "repository": snapshot.repository_id,
-                            "destination": snapshot.repository.destination.name,
-                        },
-                        lease=snapshot.repository.lease,
-                    )
-                ],
-            )
-        )
-        restore = Restore.objects.create(
-            job=job,
-            account=account,
-            snapshot=snapshot,
-            paths=paths,
-            target=request.target,
-            folder="" if in_place else f"restored-{moment:%Y-%m-%d-%H%M%S}",
-            overwrite=request.overwrite,
-            mirror=request.mirror,
-            requested_by=actor,
-            undo_of=undo_of,
-        )
-        record("restore.requested", actor=actor, subject=f"snapshot:{snapshot.pk}", job=job.pk, paths=len(paths))
-    return restore
+        return [
+            _restore_store(request, account, repository, parts, actor=actor, undo_of=undo_of)
+            for repository, parts in by_repository(request.parts)
+        ]
 
 
 def restore_undo(restore: Restore, *, actor: Any) -> Restore:
@@ -91,26 +83,189 @@ def restore_undo(restore: Restore, *, actor: Any) -> Restore:
     if Restore.objects.filter(undo_of=restore).exists():
         raise Conflict("This restore was undone already.")
     request = RestoreRequest(
-        restore.safety, restore.paths, Restore.Target.IN_PLACE, Overwrite.ALWAYS, mirror=True, safety=False
+        undo_parts(restore), overwrite=Overwrite.ALWAYS, mirror=restore.safety_whole, exact=actor.is_admin
     )
-    return restore_request(request, actor=actor, undo_of=restore)
+    return restore_request(request, actor=actor, undo_of=restore)[0]
+
+
+def undo_parts(restore: Restore) -> list[Part]:
+    """Return what an undo brings back."""
+    if restore.safety is None:
+        return []
+    return [Part(restore.safety, cleaned(path for part in restore.parts for path in part["paths"]))]
+
+
+def download_request(parts: Sequence[Part], form: str, *, actor: Any, request_key: str = "") -> list[Download]:
+    """Store downloads and their jobs, one for each repository that is asked.  NotAllowed, Invalid, Conflict."""
+    account = _account_of(parts)
+    if not actor.is_admin and not account.package.may_download:
+        raise NotAllowed("Your package does not allow downloads.")
+    if form not in ArchiveFormat.values:
+        raise Invalid("Choose zip or tar.gz.")
+    with transaction.atomic():
+        building = Download.objects.filter(account=account, job__state__in=LIVE).count()
+        if building >= MOST_BUILDING:
+            raise Conflict(f"{building} downloads of this account are being built already; wait for them.")
+        return [
+            _download_store(found, form, account, repository, actor=actor, request_key=request_key)
+            for repository, found in by_repository(parts)
+        ]
+
+
+def by_repository(parts: Sequence[Part]) -> list[tuple[Repository, list[Part]]]:
+    """Return the parts of each repository; of one snapshot there is one part."""
+    found: dict[int, tuple[Repository, dict[int, Part]]] = {}
+    for part in parts:
+        _, mine = found.setdefault(part.snapshot.repository_id, (part.snapshot.repository, {}))
+        known = mine.get(part.snapshot.pk)
+        mine[part.snapshot.pk] = Part(part.snapshot, cleaned([*(known.paths if known else ()), *part.paths]))
+    return [(repository, list(mine.values())) for repository, mine in found.values()]
 
 
 def checked_path(path: str, home: str) -> str:
     """Return a path of the web component that lies in an account's home.  Invalid for any other."""
-    clean = path.strip("/")
-    inside = f"web{posixpath.normpath(home)}"
-    if "\0" in clean or posixpath.normpath(clean) != clean:
-        raise Invalid("That is no path of a snapshot.")
-    if inside == clean or inside.startswith(clean + "/"):
+    inside = home_path(home)
+    (found,) = cleaned([path])
+    if found and is_inside(inside, found):
         return inside
-    if not clean.startswith(inside + "/"):
+    if found != path.strip("/") or not is_inside(found, inside):
         raise Invalid("Only files of the account's home can be restored by themselves; download the others.")
-    return clean
+    return found
 
 
-def _what(paths: Sequence[str], home: str) -> str:
-    if list(paths) == [f"web{home}"]:
-        return "Web files"
-    first = paths[0].rsplit("/", 1)[-1]
-    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+def _account_of(parts: Sequence[Part]) -> Account:
+    if not parts or not all(part.paths for part in parts):
+        raise Invalid("Nothing is chosen.")
+    accounts = {part.snapshot.account for part in parts}
+    account = accounts.pop()
+    if accounts:
+        raise Invalid("Restore points of several accounts cannot be mixed.")
+    if account is None:
+        raise Conflict("The account of this restore point is gone; an administrator can re-assign it.")
+    for part in parts:
+        if part.snapshot.removed_at is not None:
+            raise Conflict("This restore point does not exist any more.")
+        if not part.snapshot.repository.destination.is_enabled:
+            raise Conflict("The storage of this restore point is switched off.")
+    return account
+
+
+def _settled(request: RestoreRequest, account: Account) -> RestoreRequest:
+    """Return the request with paths in their one spelling and a folder that is one.  Invalid."""
+    parts = [Part(part.snapshot, cleaned(narrowed(part.paths, account))) for part in request.parts]
+    if request.target == Target.IN_PLACE:
+        return replace(request, parts=parts, folder="")
+    try:
+        folder = clean(request.folder or f"restored-{now():%Y-%m-%d-%H%M%S}")
+    except ValueError as error:
+        raise Invalid("This is no name of a folder in the home.") from error
+    if not folder or len(folder) > 1000:
+        raise Invalid("This is no name of a folder in the home.")
+    return replace(request, parts=parts, folder=folder, mirror=False)
+
+
+def _restore_store(
+    request: RestoreRequest,
+    account: Account,
+    repository: Repository,
+    parts: list[Part],
+    *,
+    actor: Any,
+    undo_of: Restore | None,
+) -> Restore:
+    in_place = request.target == Target.IN_PLACE
+    job = _job(
+        Kind.RESTORE, account, repository, parts,
+        name=f"{account.name} · Undo" if undo_of else f"{account.name} · {name_of_all(parts, account)}",
+        trigger="undo" if undo_of else "manual",
+        actor=actor,
+        request_key=request.request_key,
+        spec={"safety": request.safety and in_place},
+    )  # fmt: skip
+    earlier = Restore.objects.filter(job=job).first()
+    if earlier is not None:
+        return earlier
+    restore = Restore.objects.create(
+        job=job,
+        account=account,
+        snapshot=parts[0].snapshot,
+        parts=[part.stored() for part in parts],
+        target=request.target,
+        folder=request.folder,
+        overwrite=request.overwrite,
+        mirror=request.mirror and in_place,
+        exact=request.exact and actor.is_admin,
+        requested_by=actor,
+        undo_of=undo_of,
+    )
+    record(
+        "restore.undo" if undo_of else "restore.requested", actor=actor, subject=f"account:{account.uid}", job=job.pk,
+        snapshots=[part.snapshot.short for part in parts], paths=sum(len(part.paths) for part in parts),
+        first=parts[0].paths[0][:300], target=request.target, folder=request.folder[:300],
+        overwrite=request.overwrite, mirror=restore.mirror, safety=request.safety and in_place,
+    )  # fmt: skip
+    return restore
+
+
+def _download_store(
+    parts: list[Part], form: str, account: Account, repository: Repository, *, actor: Any, request_key: str
+) -> Download:
+    name = name_of_all(parts, account)
+    job = _job(
+        Kind.DOWNLOAD, account, repository, parts, name=f"{account.name} · {name}", trigger="manual", actor=actor,
+        request_key=request_key, spec={},
+    )  # fmt: skip
+    earlier = Download.objects.filter(job=job).first()
+    if earlier is not None:
+        return earlier
+    stem = "".join(letter if (letter.isalnum() and letter.isascii()) or letter in "._-" else "-" for letter in name)
+    download = Download.objects.create(
+        job=job,
+        account=account,
+        snapshot=parts[0].snapshot,
+        parts=[part.stored() for part in parts],
+        format=form,
+        name=f"{account.name}-{stem.strip('.-')[:60]}-{parts[0].snapshot.taken_at:%Y-%m-%d}.{form}",
+        requested_by=actor,
+    )
+    record(
+        "download.requested", actor=actor, subject=f"account:{account.uid}", job=job.pk, format=form,
+        snapshots=[part.snapshot.short for part in parts], paths=sum(len(part.paths) for part in parts),
+        first=parts[0].paths[0][:300],
+    )  # fmt: skip
+    return download
+
+
+def _job(
+    kind: Kind,
+    account: Account,
+    repository: Repository,
+    parts: list[Part],
+    *,
+    name: str,
+    trigger: str,
+    actor: Any,
+    request_key: str,
+    spec: dict[str, Any],
+) -> Job:
+    item = ItemRequest(
+        account=account,
+        spec={"repository": repository.pk, "destination": repository.destination.name},
+        lease=repository.lease,
+    )
+    mine = f"{kind}:{actor.pk}:{repository.pk}:{request_key}"[:120] if request_key else None
+    return job_enqueue(
+        JobRequest(
+            kind=kind,
+            name=name[:200],
+            scope=scope_of_all(parts),
+            subject=f"snapshot:{parts[0].snapshot.pk}",
+            trigger=trigger,
+            server=account.server,
+            account=account,
+            requested_by=actor,
+            request_key=mine,
+            spec=spec,
+            items=[item],
+        )
+    )

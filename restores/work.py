@@ -1,56 +1,95 @@
-"""What a worker does for a restore: a safety snapshot first, then the items go back."""
+"""What a worker does for restores and downloads."""
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from backups.models import Repository, Schedule, SnapshotKind
-from backups.work import Running, SessionRunner, failure, send_backup, store_snapshot
-from restores.models import Restore
+from django.conf import settings
+from django.db import transaction
+
+from backups.models import Repository, Schedule
+from backups.running import Running, SessionRunner, failure
+from panel.accounts.models import Account
+from panel.core.errors import PanelError
+from panel.options.selectors import number
+from restores.choosing import Part, home_path, stored_parts
+from restores.downloads import make_room
+from restores.models import Download, Restore
+from restores.placing import archive_parts, commands, placing_of
+from restores.safety import safety_command, store_safety
+from worker import leases
 from worker.claim import Claim
-from worker.context import Figures
-from worker.finish import Outcome
+from worker.clock import now
+from worker.context import Figures, ItemContext
+from worker.finish import Outcome, item_finish
 from worker.states import State
+
+_SUMMED = ("files_restored", "files_unchanged", "files_skipped", "deleted", "failed", "size", "seconds")
+_ASK_EVERY = 1.0
+_KEEP_FREE = 256 << 20
 
 
 class RestorePlan:
-    """Safety snapshot, if it is wanted, then the restore."""
+    """A safety snapshot of what will be touched, if it is wanted, then one command after the other."""
 
-    def __init__(self, restore: Restore, repository: Repository, schedule: Schedule | None) -> None:
+    def __init__(self, restore: Restore, repository: Repository, parts: list[Part]) -> None:
         self._restore = restore
         self._repository = repository
-        self._schedule = schedule
+        self._parts = parts
+        self._left = commands(placing_of(restore), parts)
+        self._sums: dict[str, float] = dict.fromkeys(_SUMMED, 0)
 
     def begin(self, running: Running) -> None:
-        """Send the first of the two commands."""
-        wanted = running.claim.item.job.spec.get("safety") and self._restore.safety_id is None
-        if wanted and self._schedule is not None:
+        """Send the first command."""
+        if running.claim.item.job.spec.get("safety") and self._restore.safety_id is None:
             running.step = "safety"
-            running.context.log("taking a safety snapshot first")
-            send_backup(running, self._schedule, self._repository, SnapshotKind.SAFETY)
+            running.context.log("taking a safety snapshot of what will be touched")
+            running.session.send(**safety_command(running.claim.item.pk, self._restore, self._parts))
         else:
-            self._restore_now(running)
+            self._next(running)
 
     def ended(self, running: Running, status: int) -> Outcome | None:
-        """Go on with the restore after the safety snapshot, or say how it went."""
+        """Go on with the next command, or say how it went."""
         if running.step == "safety":
-            return self._after_safety(running)
+            return self._after_safety(running, status)
         done = running.last("restored")
         if done is None:
-            return failure(running.error)
-        figures = {name: done[name] for name in ("files_restored", "files_unchanged", "files_skipped", "deleted")}
-        result: dict[str, Any] = figures | {"size": done["size"], "seconds": done["seconds"]}
-        running.context.progress(Figures(done["size"], done["size"], done["files_restored"]))
-        if status != 0:
-            text = f"{done['failed']} items could not be restored."
-            return Outcome(
-                State.WARNING, result, "HF-TARGET", text, "The log names them and says why.", warnings=done["failed"]
-            )
+            return self._stopped(running)
+        running.said.clear()
+        for name in _SUMMED:
+            self._sums[name] += done[name]
+        if self._left:
+            self._next(running)
+            return None
+        return self._outcome(running)
+
+    def _outcome(self, running: Running) -> Outcome:
+        sums = self._sums
+        running.context.progress(Figures(int(sums["size"]), int(sums["size"]), int(sums["files_restored"])))
+        result: dict[str, Any] = {name: int(value) if name != "seconds" else value for name, value in sums.items()}
+        if failed := int(sums["failed"]):
+            text = f"{failed:,} item{'s' if failed > 1 else ''} could not be restored."
+            return Outcome(State.WARNING, result, "HF-TARGET", text, "The log names them and says why.", failed)
         return Outcome(State.SUCCESS, result)
 
-    def _after_safety(self, running: Running) -> Outcome | None:
+    def _stopped(self, running: Running) -> Outcome:
+        outcome = failure(running.error)
+        if self._restore.safety_id and outcome.state in (State.FAILED, State.ABORTED):
+            outcome = Outcome(
+                outcome.state, outcome.result, outcome.code, outcome.error,
+                f"{outcome.guidance} What was replaced until then can be undone.".strip(),
+            )  # fmt: skip
+        return outcome
+
+    def _after_safety(self, running: Running, status: int) -> Outcome | None:
         saved = running.last("saved")
-        if saved is None or self._schedule is None or not saved["snapshot"]:
+        if saved is None or not saved["snapshot"]:
             outcome = failure(running.error)
             if outcome.state == State.ABORTED:
                 return outcome
@@ -60,40 +99,150 @@ class RestorePlan:
                 error=f"Nothing was restored: the safety snapshot failed. {outcome.error}",
                 guidance="Restore again with the safety snapshot switched off, if you can do without Undo.",
             )
-        snapshot = store_snapshot(running, saved, self._schedule, self._repository, SnapshotKind.SAFETY)
-        Restore.objects.filter(pk=self._restore.pk).update(safety=snapshot)
+        snapshot = store_safety(running.claim, saved, self._restore, self._repository)
+        self._restore.safety, self._restore.safety_whole = snapshot, status == 0
+        self._restore.save(update_fields=["safety", "safety_whole"])
         running.context.log(f"safety snapshot {snapshot.short} is stored")
-        self._restore_now(running)
+        if status != 0:
+            running.context.log("it has gaps: an undo will not delete anything", level="warning")
+        running.said.clear()
+        self._next(running)
         return None
 
-    def _restore_now(self, running: Running) -> None:
-        restore, account = self._restore, self._restore.account
+    def _next(self, running: Running) -> None:
         running.step = "restore"
-        folder = f"web{account.home}"
-        inside = [path.removeprefix(folder).strip("/") for path in restore.paths]
-        by_admin = restore.requested_by is not None and restore.requested_by.is_admin
-        as_user = account.system_uid is not None and account.system_uid != 0
-        running.context.log(f"restoring {len(restore.paths)} items of snapshot {restore.snapshot.short}")
-        running.session.send(
-            do="restore",
-            item=running.claim.item.pk,
-            snapshot=restore.snapshot.snapshot_id,
-            folder=folder,
-            paths=[] if "" in inside else inside,
-            target=account.home,
-            below=restore.folder,
-            overwrite=restore.overwrite,
-            mirror=restore.mirror,
-            user=account.system_uid if as_user and not by_admin else None,
-            group=account.system_gid if as_user and not by_admin else None,
-        )
+        command = self._left.pop(0)
+        what = f"{len(command['paths'])} items" if command["paths"] else "everything"
+        running.context.log(f"restoring {what} of {command['folder']} from snapshot {command['snapshot'][:8]}")
+        running.session.send(item=running.claim.item.pk, **command)
 
 
 def run_restore(claim: Claim) -> None:
     """Work on a restore."""
-    restore = Restore.objects.select_related("snapshot__schedule", "account__package", "account__server").get(
+    restore = Restore.objects.select_related("safety", "account__package", "account__server", "requested_by").get(
         job=claim.item.job
     )
-    repository = Repository.objects.select_related("destination").get(pk=restore.snapshot.repository_id)
-    schedule = restore.snapshot.schedule
-    SessionRunner(claim, repository, schedule, RestorePlan(restore, repository, schedule)).run()
+    try:
+        parts, repository = _of_now(restore.parts)
+        plan = RestorePlan(restore, repository, parts)
+    except (PanelError, LookupError) as error:
+        item_finish(claim, _refused(error))
+        return
+    if _alone_with(claim, restore.account):
+        SessionRunner(claim, repository, _schedule(parts), plan, create=False).run()
+
+
+class DownloadPlan:
+    """Builds the archive where nobody else can touch it, and moves it among the downloads when it is whole."""
+
+    def __init__(self, download: Download, parts: list[Part]) -> None:
+        self._download = download
+        self._parts = parts
+        self._file = Path(settings.WORKSPACE_DIR) / f"{secrets.token_hex(16)}.{download.format}"
+
+    def begin(self, running: Running) -> None:
+        """Send the command."""
+        os.close(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        running.context.log(f"building {self._download.name}")
+        running.session.send(
+            do="archive",
+            item=running.claim.item.pk,
+            parts=archive_parts(self._parts),
+            file=str(self._file),
+            form=self._download.format,
+            strip=home_path(self._download.account.home),
+            keep_free=_KEEP_FREE,
+        )
+
+    def ended(self, running: Running, status: int) -> Outcome:
+        """Hand the archive out, or say why there is none."""
+        done = running.last("archived")
+        if done is None:
+            return failure(running.error)
+        moment, days = now(), number("download_days")
+        _hand_out(self._file)
+        Download.objects.filter(pk=self._download.pk).update(
+            file=self._file.name,
+            size=done["size"],
+            ready_at=moment,
+            expires_at=moment + timedelta(days=days) if days else None,
+        )
+        gone = make_room(self._download.account_id, moment)
+        if gone:
+            running.context.log(f"{gone} older downloads of this account were removed")
+        running.context.progress(Figures(done["data"], done["data"], done["items"]))
+        result = {"files": done["items"], "size": done["size"], "seconds": done["seconds"]}
+        if status != 0:
+            text = f"{done['problems']:,} items are not in the archive."
+            return Outcome(
+                State.WARNING, result, "HF-TARGET", text, "The log names them and says why.", done["problems"]
+            )
+        return Outcome(State.SUCCESS, result)
+
+    def clean(self) -> None:
+        """Remove what was left of an archive that did not become whole."""
+        self._file.unlink(missing_ok=True)
+
+
+def run_download(claim: Claim) -> None:
+    """Work on a download."""
+    download = Download.objects.select_related("account__server").get(job=claim.item.job)
+    try:
+        parts, repository = _of_now(download.parts)
+    except (PanelError, LookupError) as error:
+        item_finish(claim, _refused(error))
+        return
+    plan = DownloadPlan(download, parts)
+    try:
+        SessionRunner(claim, repository, _schedule(parts), plan, create=False).run()
+    finally:
+        plan.clean()
+
+
+def _hand_out(file: Path) -> None:
+    folder = Path(settings.DOWNLOADS_DIR)
+    info = folder.stat()
+    if os.geteuid() == 0:
+        os.chown(file, info.st_uid, info.st_gid)
+    shutil.move(file, folder / file.name)
+
+
+def _of_now(stored: list[dict[str, Any]]) -> tuple[list[Part], Repository]:
+    """Return the parts as they are now.  PanelError, LookupError if a snapshot or its storage is gone."""
+    parts = stored_parts(stored)
+    repository = Repository.objects.select_related("destination").get(pk=parts[0].snapshot.repository_id)
+    if not repository.destination.is_enabled:
+        raise PanelError("The storage of this restore point is switched off.")
+    return parts, repository
+
+
+def _refused(error: Exception) -> Outcome:
+    if isinstance(error, PanelError):
+        return Outcome(State.FAILED, code=error.code, error=str(error), guidance=error.guidance)
+    return Outcome(
+        State.FAILED, code="HF-SNAPSHOT-GONE", error="The restore point was removed before its turn came.",
+        guidance="Choose another one.",
+    )  # fmt: skip
+
+
+def _schedule(parts: list[Part]) -> Schedule | None:
+    schedule: Schedule | None = parts[0].snapshot.schedule
+    return schedule
+
+
+def _alone_with(claim: Claim, account: Account) -> bool:
+    """Wait until no other restore works in the account, and take the right to; False if this one was stopped."""
+    context, key = ItemContext(claim), f"restore:{account.pk}"
+    while context.tick():
+        with transaction.atomic():
+            leases.touch(key)
+            other = leases.holder(key, exclusive=True)
+            if other is None:
+                leases.grant(key, claim.attempt, exclusive=True)
+                return True
+        context.wait(f"another restore into this account: {other.attempt.item.job.name}")
+        if context.canceled():
+            item_finish(claim, Outcome(State.ABORTED, code="HF-CANCELED", error="Stopped on request."))
+            return False
+        time.sleep(_ASK_EVERY)
+    return False

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,13 +24,16 @@ from backups.engine.keyring import add_key
 from backups.engine.locks import Lock
 from backups.engine.ports import CancelToken
 from backups.engine.repository import Repository
+from backups.session.archiving import run_archive
 from backups.session.browse import Browser
 from backups.session.events import say
-from backups.session.items import run_backup, run_restore
+from backups.session.items import run_backup
 from backups.session.limits import be_modest
 from backups.session.locking import Waiting, lock_of
 from backups.session.privileges import die_with_parent
+from backups.session.putting import run_restore
 from backups.session.spec import (
+    Archive,
     Backup,
     Cancel,
     Command,
@@ -39,6 +43,7 @@ from backups.session.spec import (
     Restore,
     Search,
     SessionSpec,
+    Versions,
     Sweep,
     decode_command,
     decode_spec,
@@ -82,6 +87,7 @@ class Session:
         self._lock = lock
         self._lock_id = ""
         self._children: dict[int, int] = {}
+        self._writing: set[int] = set()
         self._buffer = b""
         self._open = True
 
@@ -123,6 +129,7 @@ class Session:
 
     def _take(self, command: Command) -> None:
         if isinstance(command, Backup):
+            self._writing.add(command.item)
             self._fork(command.item, lambda cancel: run_backup(self._repository, command, cancel))
         elif isinstance(command, Restore):
             self._fork(command.item, lambda cancel: run_restore(self._repository, command, cancel))
@@ -130,6 +137,12 @@ class Session:
             self._fork(command.item, lambda cancel: run_sweep(self._repository, command, cancel))
         elif isinstance(command, Inspect):
             self._fork(command.item, lambda cancel: run_inspect(self._repository, command, cancel))
+        elif isinstance(command, Archive):
+            self._fork(command.item, lambda cancel: run_archive(self._repository, command, cancel))
+        elif isinstance(command, Search):
+            self._fork(command.item, lambda _: _said(self._browser.search, command))
+        elif isinstance(command, Versions):
+            self._fork(command.item, lambda _: _said(self._browser.versions, command))
         elif isinstance(command, Cancel):
             for pid, item in self._children.items():
                 if item == command.item:
@@ -137,15 +150,13 @@ class Session:
         else:
             self._answer(command)
 
-    def _answer(self, command: List | Search | Read) -> None:
+    def _answer(self, command: List | Read) -> None:
         try:
             if isinstance(command, List):
                 self._browser.listing(command)
-            elif isinstance(command, Search):
-                self._browser.search(command)
             else:
                 self._browser.read(command)
-        except (EngineError, StoreError) as error:
+        except (EngineError, StoreError, ValueError) as error:
             say_error(command.item, error)
 
     def _fork(self, item: int, work: Callable[[CancelToken], int]) -> None:
@@ -163,10 +174,17 @@ class Session:
                 return
             item = self._children.pop(pid, 0)
             if item:
-                self._repository.load_index()
+                if item in self._writing:
+                    self._writing.discard(item)
+                    self._repository.load_index()
                 code = os.waitstatus_to_exitcode(status)
                 tell_traffic()
                 say("ended", item, status=code)
+
+
+def _said(answer: Callable[[Any], None], command: Search | Versions) -> int:
+    answer(command)
+    return 0
 
 
 def _child(item: int, work: Callable[[CancelToken], int]) -> int:

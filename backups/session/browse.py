@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import base64
-import os
-from functools import lru_cache
+import time
+from collections.abc import Callable
 from typing import Any
 
 from backups.engine.blob import BlobType
-from backups.engine.errors import BadRequest
-from backups.engine.find import find
-from backups.engine.patterns import Patterns
+from backups.engine.errors import BadRequest, EngineError
+from backups.engine.find import state_of
 from backups.engine.repository import Repository
 from backups.engine.times import parse_time
-from backups.engine.tree import Node, decode_tree, unix_mode
-from backups.engine.tree_path import find_node, find_tree
-from backups.session.events import say
-from backups.session.spec import List, Read, Search
+from backups.engine.tree import Node, decode_tree
+from backups.engine.tree_path import find_node
+from backups.session.events import say, say_list
+from backups.session.folders import Folders, described
+from backups.session.spec import List, Read, Search, Versions
+from backups.spelling import spell, unspell
+from destinations.storage.errors import StoreError
 
 _MOST = 500
+_MOST_SINGLE = 40
+_NANOSECONDS = 1_000_000_000
 
 
 class Browser:
@@ -27,65 +31,121 @@ class Browser:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._roots: dict[str, str] = {}
-        self._folder = lru_cache(maxsize=16)(self._read_folder)
+        self._folders = Folders(repository)
 
     def listing(self, command: List) -> None:
-        """Say a page of a folder: folders first, then by name."""
-        tree = find_tree(self._repository, self._root(command.snapshot), os.fsencode(command.path))
-        entries = self._folder(tree)
-        page = entries[command.start : command.start + min(command.count, _MOST)]
-        say("listed", command.item, total=len(entries), entries=[described(node) for node in page])
+        """Say a page of a folder: folders first."""
+        self._fresh(lambda: self._listing(command))
 
     def search(self, command: Search) -> None:
         """Say the items whose name holds a text, whatever its case."""
-        root = find_tree(self._repository, self._root(command.snapshot), os.fsencode(command.path))
-        plain = "".join("\\" + letter if letter in "*?[\\" else letter for letter in command.text)
-        wanted = Patterns([f"*{plain}*"], ignore_case=True)
-        found: list[dict[str, Any]] = []
-        base = command.path.strip("/")
-        for match in find(self._nodes, [(command.snapshot, root)], wanted):
-            path = os.fsdecode(match.path).strip("/")
-            found.append(described(match.node) | {"path": f"{base}/{path}".strip("/")})
-            if len(found) >= min(command.count, _MOST):
-                break
-        say("listed", command.item, total=len(found), entries=found)
+        self._fresh(lambda: self._search(command))
+
+    def versions(self, command: Versions) -> None:
+        """Say the states of a path, newest first, and which of the snapshots hold each."""
+        self._fresh(lambda: self._versions(command))
 
     def read(self, command: Read) -> None:
         """Say the beginning of a file."""
-        node = find_node(self._repository, self._root(command.snapshot), os.fsencode(command.path))
+        self._fresh(lambda: self._read(command))
+
+    def _fresh(self, answer: Callable[[], None]) -> None:
+        """Answer; once more with a fresh index if that fails, as packs may have been rewritten meanwhile."""
+        try:
+            answer()
+        except BadRequest:
+            raise
+        except (EngineError, StoreError):
+            self._roots = {}
+            self._repository.load_index()
+            answer()
+
+    def _listing(self, command: List) -> None:
+        path = unspell(command.path).strip(b"/")
+        tree = self._folders.at(self._root(command.snapshot), path)
+        folder = self._folders.folder(tree)
+        for _ in range(_MOST_SINGLE if command.open_single else 0):
+            only = folder.items[0] if len(folder.items) == 1 else None
+            if only is None or only.subtree is None:
+                break
+            path = path + b"/" + only.raw_name if path else only.raw_name
+            folder = self._folders.folder(only.subtree)
+        page = folder.page(command.start, min(command.count, _MOST), command.sort, down=command.down)
+        entries = [described(item) for item in page]
+        say_list("listed", command.item, entries, total=len(folder.items), path=spell(path))
+
+    def _search(self, command: Search) -> None:
+        wanted, until = command.text.casefold(), time.monotonic() + command.seconds
+        found: list[dict[str, Any]] = []
+        cut = False
+        for path, item in self._folders.walk(self._root(command.snapshot), unspell(command.path).strip(b"/")):
+            if wanted in item.name.casefold():
+                found.append(described(item) | {"path": spell(path)})
+            cut = len(found) >= min(command.count, _MOST) or time.monotonic() > until
+            if cut:
+                break
+        say_list("listed", command.item, found, total=len(found), cut=cut, path=command.path)
+
+    def _versions(self, command: Versions) -> None:
+        path = unspell(command.path).strip(b"/")
+        parts = path.split(b"/")
+        known: dict[tuple[str, int], Node | None] = {}
+        versions: dict[object, dict[str, Any]] = {}
+        missing: list[str] = []
+        for snapshot_id in command.snapshots:
+            node = self._resolved(self._root_or_none(snapshot_id), parts, 0, known)
+            if node is None:
+                missing.append(snapshot_id)
+                continue
+            version = versions.setdefault(state_of(node), _version(node))
+            version["snapshots"].append(snapshot_id)
+        say_list("versions", command.item, list(versions.values()), missing=len(missing))
+
+    def _resolved(
+        self, tree: str | None, parts: list[bytes], depth: int, known: dict[tuple[str, int], Node | None]
+    ) -> Node | None:
+        """Return the node of a path below a tree; trees that snapshots share are looked through once."""
+        if tree is None:
+            return None
+        if (tree, depth) not in known:
+            nodes = decode_tree(self._repository.load_tree(tree), check_names=False)
+            node = next((node for node in nodes if node.raw_name == parts[depth]), None)
+            if node is not None and depth + 1 < len(parts):
+                node = self._resolved(node.subtree, parts, depth + 1, known)
+            known[tree, depth] = node
+        return known[tree, depth]
+
+    def _read(self, command: Read) -> None:
+        node = find_node(self._repository, self._root(command.snapshot), unspell(command.path))
         if node is None or node.type != "file" or node.content is None:
-            raise BadRequest("that is not a file of this snapshot")
+            raise BadRequest("that is not a file of this restore point")
         data = bytearray()
         for blob in node.content:
-            data += self._repository.load_blob(BlobType.DATA, bytes.fromhex(str(blob)))
             if len(data) >= command.limit:
                 break
+            data += self._repository.load_blob(BlobType.DATA, bytes.fromhex(str(blob)))
         content = base64.b64encode(bytes(data[: command.limit])).decode()
-        say("data", command.item, node=described(node), content=[content], cut=node.size > command.limit)
+        changed = parse_time(node.mtime) // _NANOSECONDS
+        say("data", command.item, size=node.size, changed=changed, content=[content], cut=node.size > command.limit)
 
     def _root(self, snapshot_id: str) -> str:
+        root = self._root_or_none(snapshot_id)
+        if root is None:
+            raise BadRequest("this restore point is not in the repository any more")
+        return root
+
+    def _root_or_none(self, snapshot_id: str) -> str | None:
         if snapshot_id not in self._roots:
             self._roots = {snapshot.id: snapshot.tree for snapshot in self._repository.snapshots()}
             self._repository.load_index()
-        if snapshot_id not in self._roots:
-            raise BadRequest("this snapshot is not in the repository any more")
-        return self._roots[snapshot_id]
-
-    def _nodes(self, tree: str) -> list[Node]:
-        return decode_tree(self._repository.load_tree(tree))
-
-    def _read_folder(self, tree: str) -> list[Node]:
-        return sorted(self._nodes(tree), key=lambda node: (node.type != "dir", node.name.casefold(), node.name))
+            self._roots.setdefault(snapshot_id, "")
+        return self._roots[snapshot_id] or None
 
 
-def described(node: Node) -> dict[str, Any]:
-    """Return what a page shows of an item."""
+def _version(node: Node) -> dict[str, Any]:
     return {
-        "name": os.fsdecode(node.raw_name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
-        "raw": base64.urlsafe_b64encode(node.raw_name).decode(),
         "kind": node.type,
         "size": node.size if node.type == "file" else None,
-        "changed": parse_time(node.mtime) // 1_000_000_000,
-        "mode": oct(unix_mode(node.mode) & 0o7777),
-        "target": node.linktarget[:300],
+        "changed": parse_time(node.mtime) // _NANOSECONDS,
+        "snapshots": [],
     }

@@ -14,7 +14,7 @@ _OUT = 1
 def say(event: str, item: int = 0, **fields: Any) -> None:
     """Write a line.  Long texts are cut; lists of entries go out only from the one process that answers."""
     for name, value in fields.items():
-        if isinstance(value, str) and len(value) > 1500:
+        if isinstance(value, str) and len(value) > 1500 and name != "path":
             fields[name] = value[:1500] + "…"
     line = msgspec.json.encode({"event": event, "item": item, **fields}) + b"\n"
     view = memoryview(line)
@@ -45,3 +45,24 @@ class SaidProgress:
         self.problems += 1
         if self.problems <= 100:
             say("problem", self._item, path=path[-1000:], message=message)
+
+
+def say_list(event: str, item: int, entries: list[dict[str, Any]], **fields: Any) -> None:
+    """Write a list in as many lines as it needs (``more``), and the event with ``fields`` as the last one.
+
+    An entry that fits into no line is left out.
+    """
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for entry in entries:
+        length = len(msgspec.json.encode(entry))
+        if length > _PIECE - 200:
+            continue
+        if batch and size + length > _PIECE - 200:
+            say("more", item, entries=batch)
+            batch, size = [], 0
+        batch.append(entry)
+        size += length + 1
+    if batch:
+        say("more", item, entries=batch)
+    say(event, item, **fields)

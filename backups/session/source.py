@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import time
+from collections.abc import Callable
 from typing import Any
 
 from backups.engine.patterns import Patterns
@@ -13,6 +14,7 @@ from backups.engine.ports import Entry, Source, SourceFolder
 from backups.session.spec import Backup, Component
 from backups.sources import FolderOptions, FolderSource, StreamFile
 from backups.sources.composed import ComposedSource, Problem
+from backups.spelling import unspell
 
 
 class Mount:
@@ -40,16 +42,44 @@ class Mount:
 def account_source(command: Backup) -> Source:
     """Return the source a backup command describes."""
     excluded = Patterns(command.excludes) if command.excludes else None
-    options = FolderOptions(
-        excluded=(lambda path, is_folder: excluded.matches(path)) if excluded else None,
-        exclude_caches=True,
-        owners=frozenset(command.owners) if command.owners else None,
-    )
     note = command.note.encode()
 
     def members(problem: Problem) -> list[Any]:
-        mounts: list[Any] = [Mount(component, options, problem) for component in command.components]
+        mounts: list[Any] = [
+            Mount(component, _options(command, component, excluded), problem) for component in command.components
+        ]
         about = StreamFile(b"account.json", lambda: io.BytesIO(note), mtime=time.time_ns(), mode=0o600, uid=0, gid=0)
         return [*mounts, about]
 
     return ComposedSource(members)
+
+
+def _options(command: Backup, component: Component, excluded: Patterns | None) -> FolderOptions:
+    left_out: Callable[[bytes, bool], bool] | None = None
+    if component.only:
+        left_out = _all_but([unspell(path).rstrip(b"/") for path in component.only])
+    elif excluded is not None:
+        patterns = excluded
+        left_out = lambda path, _is_folder: patterns.matches(path)  # noqa: E731 - one of two rules
+    return FolderOptions(
+        excluded=left_out,
+        exclude_caches=not command.caches,
+        owners=frozenset(command.owners) if command.owners else None,
+    )
+
+
+def _all_but(wanted: list[bytes]) -> Callable[[bytes, bool], bool]:
+    """Return a rule that leaves out everything but the wanted paths, what is below, and the way to them."""
+    on_the_way = {b"/".join(path.split(b"/")[:depth]) for path in wanted for depth in range(path.count(b"/") + 1)}
+    whole = set(wanted)
+
+    def left_out(path: bytes, _is_folder: bool) -> bool:
+        if path in on_the_way:
+            return False
+        while path:
+            if path in whole:
+                return False
+            path = path.rpartition(b"/")[0]
+        return True
+
+    return left_out

@@ -33,14 +33,22 @@ class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Component(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A top-level folder of a snapshot: absolute paths below it."""
+    """A top-level folder of a snapshot: absolute paths below it.
+
+    With ``only`` (spelled absolute paths) everything else below the paths is left out.
+    """
 
     name: str
     paths: list[str]
+    only: list[str] = []
 
 
 class Backup(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="backup"):
-    """Back up an account.  ``owners`` are the user ids whose hard links are read; empty = everybody's."""
+    """Back up an account.
+
+    ``owners`` are the user ids whose hard links are read; empty = everybody's.  ``caches`` takes folders with a cache
+    tag too.
+    """
 
     item: int
     hostname: str
@@ -53,12 +61,16 @@ class Backup(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field
     excludes: list[str] = []
     owners: list[int] = []
     workers: int = 0
+    caches: bool = False
 
 
 class Restore(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="restore"):
-    """Restore ``paths`` of the folder ``folder`` of a snapshot (both relative, empty = all) into ``target``/``below``.
+    """Restore ``paths`` of the folder ``folder`` of a snapshot (relative to it, empty = all) into ``target``/``below``.
 
-    With ``user`` the writing is done with the rights of that account.
+    Paths are spelled.  With ``user`` the writing is done with the rights of that account.  ``owner`` (user, group)
+    are the ids of whom everything becomes; without it, owners, special bits and devices are as in the snapshot.
+    Nothing is written outside ``walls``.  ``mirror`` deletes what the snapshot does not have; so does ``undo``, with
+    the folders that were made only for it.  ``dry_run`` says what would be done, counting for ``seconds`` at most.
     """
 
     item: int
@@ -69,29 +81,71 @@ class Restore(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
     below: str = ""
     overwrite: str = "if-different"
     mirror: bool = False
+    undo: bool = False
     user: int | None = None
     group: int | None = None
+    owner: tuple[int, int] | None = None
+    walls: list[str] = []
     dry_run: bool = False
+    seconds: float = 10.0
+    count: int = 0
+
+
+class ArchivePart(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Paths of one snapshot for an archive (empty = all), below ``prefix`` in it."""
+
+    snapshot: str
+    paths: list[str]
+    prefix: str = ""
+
+
+class Archive(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="archive"):
+    """Write items of snapshots to the archive ``file``, which exists and is empty.
+
+    ``strip`` is a folder whose items stand at the top of the archive.  ``keep_free`` bytes stay free on the disk.
+    """
+
+    item: int
+    parts: list[ArchivePart]
+    file: str
+    form: str = "zip"
+    strip: str = ""
+    keep_free: int = 0
 
 
 class List(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="list"):
-    """List the folder at ``path`` of a snapshot, ``count`` items from ``start``."""
+    """List the folder at ``path`` of a snapshot, ``count`` items from ``start``, by ``name``, ``size`` or ``date``.
+
+    ``open_single`` goes on into folders that hold nothing but one folder.
+    """
 
     item: int
     snapshot: str
     path: str
     start: int = 0
     count: int = 100
+    sort: str = "name"
+    down: bool = False
+    open_single: bool = False
 
 
 class Search(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="search"):
-    """Find items whose name holds ``text``, up to ``count`` of them, below ``path``."""
+    """Find items whose name holds ``text``, up to ``count`` of them, below ``path``, for ``seconds`` at most."""
 
     item: int
     snapshot: str
     path: str
     text: str
-    count: int = 100
+    count: int = 200
+    seconds: float = 10.0
+
+
+class Versions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="versions"):
+    """Tell the states of a path in several snapshots apart; ``snapshots`` are ids, newest first."""
+
+    item: int
+    snapshots: list[str]
+    path: str
 
 
 class Read(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="read"):
@@ -129,7 +183,7 @@ class Cancel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field
     item: int
 
 
-Command = Backup | Restore | List | Search | Read | Sweep | Inspect | Cancel
+Command = Backup | Restore | Archive | List | Search | Versions | Read | Sweep | Inspect | Cancel
 _commands = msgspec.json.Decoder(Command)
 _specs = msgspec.json.Decoder(SessionSpec)
 

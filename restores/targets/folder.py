@@ -44,6 +44,8 @@ class FolderTarget:
     """
 
     forkable = True
+    keeps_sockets = False
+    """Whether sockets, which no snapshot holds, are passed over as if they were not there."""
 
     def __init__(
         self,
@@ -74,7 +76,9 @@ class FolderTarget:
             if error.errno in (ELOOP, ENOTDIR):
                 raise TargetProblem("something else stands where a folder was expected") from error
             raise
-        return OpenFolder(fd, self._metadata, self._opener, self._uid, fresh=fresh, unnamed=self._unnamed)
+        folder = OpenFolder(fd, self._metadata, self._opener, self._uid, fresh=fresh, unnamed=self._unnamed)
+        folder.keeps_sockets = self.keeps_sockets
+        return folder
 
     def close(self) -> None:
         """Close the top folder."""
@@ -93,6 +97,8 @@ class FolderTarget:
 class OpenFolder:
     """A folder of the tree, held by its descriptor."""
 
+    keeps_sockets = False
+
     def __init__(self, fd: int, metadata: Metadata, opener: Opener, uid: int, *, fresh: bool, unnamed: bool) -> None:
         self._fd = fd
         self._metadata = metadata
@@ -109,16 +115,7 @@ class OpenFolder:
 
     def found(self) -> dict[bytes, Found]:
         """List what is there."""
-        found: dict[bytes, Found] = {}
-        if self.fresh:
-            return found
-        with os.scandir(self._fd) as listing:
-            for item in listing:
-                with suppress(FileNotFoundError):
-                    info = item.stat(follow_symlinks=False)
-                    kind = _KINDS.get(stat.S_IFMT(info.st_mode), "other")
-                    found[os.fsencode(item.name)] = Found(kind, info.st_size, info.st_mtime_ns)
-        return found
+        return {} if self.fresh else found_in(self._fd, sockets=not self.keeps_sockets)
 
     def old_file(self, name: bytes) -> OldContent:
         """Open a file that is there."""
@@ -257,6 +254,20 @@ class OpenFolder:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def found_in(fd: int, *, sockets: bool = True) -> dict[bytes, Found]:
+    """List what is in an open folder, with or without its sockets."""
+    found: dict[bytes, Found] = {}
+    with os.scandir(fd) as listing:
+        for item in listing:
+            with suppress(FileNotFoundError):
+                info = item.stat(follow_symlinks=False)
+                if stat.S_ISSOCK(info.st_mode) and not sockets:
+                    continue
+                kind = _KINDS.get(stat.S_IFMT(info.st_mode), "other")
+                found[os.fsencode(item.name)] = Found(kind, info.st_size, info.st_mtime_ns)
+    return found
 
 
 def _is_private(info: os.stat_result, uid: int) -> bool:

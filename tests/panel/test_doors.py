@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from backups.models import Repository, Schedule, Snapshot
 from panel.core.errors import Invalid
-from restores.models import Restore
+from restores.models import Download, Restore
 from restores.services import checked_path
 from worker.clock import now
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
@@ -20,8 +22,9 @@ pytestmark = pytest.mark.django_db
 
 OPEN = {"sign-in/", "health"}
 ALL = {"", "sign-out/", "me/", "me/sessions/end/", "theme/", "tasks/active/", "backups/schedules/",
-       "backups/schedules/new/", "backups/schedules/preview/", "backups/schedules/run/", "backups/history/",
-       "backups/restore/"}  # fmt: skip
+       "backups/schedules/new/", "backups/schedules/preview/", "backups/schedules/accounts/", "backups/schedules/run/", "backups/history/",
+       "backups/restore/", "restore/", "restores/new/", "restores/basket/", "restores/basket/add/",
+       "restores/basket/remove/", "downloads/"}  # fmt: skip
 ADMIN = {"system/", "accounts/", "queue/", "backups/history/clear/", "destinations/", "destinations/new/",
          "destinations/<int:number>/", "destinations/<int:number>/test/", "destinations/s3/",
          "destinations/jobs/<int:number>/", "destinations/<int:number>/trust/", "destinations/<int:number>/toggle/",
@@ -33,10 +36,16 @@ OWNED = {
     "backups/history/<int:number>/cancel/": "job", "backups/schedules/<int:number>/edit/": "schedule",
     "backups/schedules/<int:number>/run/": "schedule", "backups/schedules/<int:number>/toggle/": "schedule",
     "backups/schedules/<int:number>/delete/": "schedule", "backups/schedules/<int:number>/key/": "schedule",
+    "backups/schedules/<int:number>/key/rotate/": "schedule", "backups/schedules/<int:number>/key/try/": "schedule",
+    "backups/schedules/<int:number>/key/use/": "schedule", "backups/schedules/<int:number>/undo/": "schedule",
     "snapshots/<int:number>/browse/": "snapshot", "snapshots/<int:number>/restore/": "snapshot",
-    "restores/<int:number>/undo/": "restore",
+    "snapshots/<int:number>/versions/": "snapshot", "snapshots/<int:number>/preview/": "snapshot",
+    "snapshots/<int:number>/picture/": "snapshot",
+    "restores/<int:number>/undo/": "restore", "downloads/<int:number>/file/": "download",
+    "downloads/<int:number>/remove/": "download",
 }  # fmt: skip
-POSTED = ("run/", "toggle/", "delete/", "cancel/", "clear/", "undo/", "test/", "trust/", "theme/", "sign-out/", "end/")
+POSTED = ("run/", "toggle/", "delete/", "cancel/", "clear/", "undo/", "test/", "trust/", "theme/", "sign-out/", "end/",
+          "basket/add/", "remove/")
 
 
 def addresses(patterns: Any = None, prefix: str = "") -> list[str]:
@@ -50,7 +59,7 @@ def addresses(patterns: Any = None, prefix: str = "") -> list[str]:
 
 
 @pytest.fixture
-def things(people: dict[str, Any]) -> dict[str, int]:
+def things(people: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     account = people["alice_account"]
     schedule = Schedule.objects.create(name="S", server=people["server"], account=account, next_run_at=now())
     repository = Repository.objects.create(destination=people["destination"], path=account.uid, account=account)
@@ -61,7 +70,12 @@ def things(people: dict[str, Any]) -> dict[str, int]:
     request = JobRequest(kind=Kind.RESTORE, name="n", server=people["server"], items=items, account=account)
     job = job_enqueue(request)
     restore = Restore.objects.create(job=job, account=account, snapshot=snapshot, target="in_place")
+    monkeypatch.setattr(settings, "DOWNLOADS_DIR", tmp_path)
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    taken = job_enqueue(JobRequest(kind=Kind.DOWNLOAD, name="d", server=people["server"], items=[], account=account))
+    download = Download.objects.create(job=taken, account=account, snapshot=snapshot, name="a.zip", file="a.zip")
     return {
+        "download": download.pk,
         "account": account.pk,
         "schedule": schedule.pk,
         "snapshot": snapshot.pk,
@@ -73,6 +87,8 @@ def things(people: dict[str, Any]) -> dict[str, int]:
 def status(client: Client, address: str, number: int = 1) -> int:
     path = "/" + address.replace("<int:number>", str(number)).replace("<slug:group>", "general")
     answer = client.post(path) if address.endswith(POSTED) else client.get(path)
+    for _ in getattr(answer, "streaming_content", ()):
+        """A file that is sent is closed at its end."""
     return answer.status_code
 
 
