@@ -14,7 +14,6 @@ GROUPS = {
     "performance": "Performance",
     "restore": "Restore",
     "upkeep": "Cleanup and checks",
-    "upkeep": "Cleanup and checks",
     "security": "Signing in",
     "mail": "Mail",
 }
