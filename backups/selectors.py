@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Count, Max, Q
 
 from backups.models import Schedule, Snapshot
-from backups.timing import Timing
-from panel.accounts.models import Account
+from backups.timing import Timing, sentence
 from worker.models import Job
+
+_PAGE = 50
 
 COMPONENTS = {"full": ("web", "config"), "web": ("web",), "config": ("config",)}
 """Scope → the components it holds today; the other scopes are offered when their sources exist."""
@@ -33,21 +35,69 @@ def timing_of(schedule: Schedule) -> Timing:
     )
 
 
-def schedules_with_last(viewer: Any) -> list[Schedule]:
-    """Return the schedules a viewer sees, each with ``last_job`` (or None)."""
-    schedules = list(
-        Schedule.objects.visible_to(viewer)
-        .present()
-        .select_related("account", "server")
-        .prefetch_related("destinations")
-    )
-    subjects = [f"schedule:{schedule.pk}" for schedule in schedules]
-    last = Job.objects.filter(subject=OuterRef("subject")).order_by("-id").values("pk")[:1]
-    jobs = Job.objects.filter(subject__in=subjects, pk=Subquery(last))
-    by_subject = {job.subject: job for job in jobs}
-    for schedule in schedules:
-        schedule.last_job = by_subject.get(f"schedule:{schedule.pk}")  # type: ignore[attr-defined]
-    return schedules
+@dataclass(frozen=True, slots=True)
+class SchedulePage:
+    """A page of schedules, each with ``last_job``, ``when``, ``kept`` and ``is_waiting_for_key``."""
+
+    schedules: list[Schedule]
+    total: int
+    enabled: int
+    next_after: int | None
+
+
+def schedules_page(viewer: Any, *, query: str = "", after: int = 0, twelve: bool = True) -> SchedulePage:
+    """Return the schedules a viewer sees, up to fifty after the one with the number ``after``."""
+    rows = Schedule.objects.visible_to(viewer).present()
+    if query:
+        rows = rows.filter(Q(name__icontains=query) | Q(account__name__istartswith=query))
+    sums = rows.aggregate(total=Count("pk"), enabled=Count("pk", filter=Q(is_enabled=True)))
+    wanted = rows.filter(pk__gt=after).order_by("pk").select_related("account", "server")
+    found = list(wanted.prefetch_related("destinations")[: _PAGE + 1])
+    shown = found[:_PAGE]
+    jobs = _last_jobs([f"schedule:{schedule.pk}" for schedule in shown])
+    for schedule in shown:
+        job = jobs.get(f"schedule:{schedule.pk}")
+        schedule.last_job = job  # type: ignore[attr-defined]
+        schedule.when = sentence(timing_of(schedule), twelve=twelve)  # type: ignore[attr-defined]
+        schedule.kept = kept_words(schedule.retention)  # type: ignore[attr-defined]
+        schedule.is_waiting_for_key = bool(job and job.error_code == "HF-REPO-KEY")  # type: ignore[attr-defined]
+    return SchedulePage(shown, sums["total"], sums["enabled"], shown[-1].pk if len(found) > _PAGE else None)
+
+
+def unsaved_keys(viewer: Any) -> dict[str, Any]:
+    """Return a schedule whose key nobody saved yet, and how many more there are."""
+    rows = Schedule.objects.visible_to(viewer).present().filter(key_saved_at=None).exclude(sealed_key="")
+    first = rows.order_by("pk").first()
+    return {"first": first, "more": rows.count() - 1} if first else {}
+
+
+def kept_words(rules: dict[str, Any]) -> tuple[str, str]:
+    """Return what is kept in two short lines: ``About 17``, ``by rules``."""
+    counts = {name: int(value) for name, value in rules.items() if value}
+    if not counts:
+        return "Everything", ""
+    if set(counts) == {"last"}:
+        return f"Last {counts['last']:,}", ""
+    return f"About {sum(counts.values()):,}", "by rules"
+
+
+def overdue_schedules(viewer: Any, now: datetime) -> list[Schedule]:
+    """Return the schedules whose moment has passed with nothing running: reported ones, and those nobody looked after.
+
+    The second kind needs no scheduler: it is what tells that the scheduler itself stands still.
+    """
+    rows = Schedule.objects.visible_to(viewer).present().filter(is_enabled=True).select_related("account")
+    late = rows.filter(next_run_at__lt=now - timedelta(minutes=5)).order_by("next_run_at")[:_PAGE]
+    found = [schedule for schedule in late if schedule.next_run_at + timedelta(minutes=schedule.grace) < now]
+    for schedule in found:
+        schedule.overdue_since = schedule.overdue_since or schedule.next_run_at
+    reported = rows.exclude(overdue_since=None).exclude(pk__in=[schedule.pk for schedule in found])
+    return [*found, *reported[:_PAGE]]
+
+
+def _last_jobs(subjects: list[str]) -> dict[str, Job]:
+    newest = Job.objects.filter(subject__in=subjects).values("subject").annotate(last=Max("pk")).values("last")
+    return {job.subject: job for job in Job.objects.filter(pk__in=newest)}
 
 
 def snapshots_visible(viewer: Any) -> Any:
@@ -63,42 +113,3 @@ def neighbours(snapshot: Snapshot, viewer: Any) -> tuple[Snapshot | None, Snapsh
     older = same.filter(taken_at__lt=snapshot.taken_at).order_by("-taken_at").first()
     newer = same.filter(taken_at__gt=snapshot.taken_at).order_by("taken_at").first()
     return older, newer
-
-
-def last_good(accounts: Any) -> dict[int, datetime]:
-    """Return when each account's newest whole snapshot was taken."""
-    rows = (
-        Snapshot.objects.filter(account__in=accounts, removed_at=None, damaged_at=None)
-        .order_by("account", "-taken_at")
-        .values_list("account", "taken_at")
-    )
-    newest: dict[int, datetime] = {}
-    for account, taken in rows:
-        newest.setdefault(account, taken)
-    return newest
-
-
-def safety_of(viewer: Any, now: datetime, hours: int = 48) -> dict[str, Any]:
-    """Return how many of a viewer's accounts are safe: those with a whole snapshot younger than ``hours``."""
-    accounts = list(Account.objects.visible_to(viewer).living().select_related("server"))
-    newest = last_good(accounts)
-    edge = now - timedelta(hours=hours)
-    for account in accounts:
-        account.last_good = newest.get(account.pk)  # type: ignore[attr-defined]
-        account.is_safe = bool(account.last_good and account.last_good >= edge)  # type: ignore[attr-defined]
-    accounts.sort(key=lambda account: (account.is_safe, account.last_good is not None, account.name))  # type: ignore[attr-defined]
-    safe = sum(1 for account in accounts if account.is_safe)  # type: ignore[attr-defined]
-    return {"accounts": accounts, "safe": safe, "total": len(accounts), "unsafe": len(accounts) - safe}
-
-
-def heat_map(viewer: Any, now: datetime, weeks: int = 18) -> dict[str, str]:
-    """Return the worst result of each day (``2026-11-21``) of the last weeks."""
-    since = now - timedelta(weeks=weeks)
-    order = {"success": 0, "skipped": 0, "warning": 1, "partial": 2, "aborted": 2, "failed": 3}
-    days: dict[str, str] = {}
-    rows = Job.objects.visible_to(viewer).filter(Q(kind="backup") & Q(finished_at__gte=since))
-    for finished, state in rows.values_list("finished_at", "state"):
-        day = finished.date().isoformat()
-        if order.get(state, 0) >= order.get(days.get(day, "success"), 0):
-            days[day] = state
-    return days

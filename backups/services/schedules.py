@@ -256,6 +256,13 @@ def _assign(schedule: Schedule, data: ScheduleData) -> None:
 def _check(data: ScheduleData, actor: Any) -> None:
     if not data.destinations:
         raise Invalid("Choose at least one destination.")
+    for destination in data.destinations:
+        if destination.account_id is None:
+            continue
+        if data.account is None or destination.account_id != data.account.pk:
+            raise Invalid(f"“{destination.name}” belongs to one account; only its own schedules write there.")
+        if not data.account.package.custom_storage:
+            raise NotAllowed(f"The package of {data.account.name} has no storage of its own.")
     if actor is None or actor.is_admin:
         return
     if data.account is None:

@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Any
-from zoneinfo import ZoneInfo
+from urllib.parse import urlencode
 
 from django.contrib import messages
+from django.contrib.auth import authenticate
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from backups.forms import ScheduleForm
-from backups.models import Schedule
-from backups.selectors import schedules_with_last, timing_of
+from backups.forms import ScheduleForm, initial_of, zone_names
+from backups.models import Schedule, SnapshotKind
+from backups.selectors import SchedulePage, schedules_page, unsaved_keys
 from backups.services import schedules as verbs
-from backups.timing import Timing, next_runs, sentence
-from panel.accounts.models import Server
+from backups.views.previews import previews
+from panel.accounts.models import Account, Server
 from panel.core.errors import PanelError
 from panel.options.selectors import number as option_number
+from panel.options.selectors import option
+
+PRESET_RULES = {"keep_last": 3, "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 6}
+_SUGGESTIONS = 20
 
 
 def schedule_list(request: HttpRequest) -> HttpResponse:
     """List the schedules a viewer sees."""
-    schedules = schedules_with_last(request.user)
-    for schedule in schedules:
-        schedule.when = sentence(timing_of(schedule))  # type: ignore[attr-defined]
-    unsaved = [schedule for schedule in schedules if schedule.key_saved_at is None]
-    enabled = sum(schedule.is_enabled for schedule in schedules)
-    part = (
-        "backups/schedule_list.html#rows"
-        if request.headers.get("HX-Target") == "rows"
-        else "backups/schedule_list.html"
+    query, after = request.GET.get("q", "").strip()[:60], request.GET.get("after", "")
+    page = schedules_page(
+        request.user,
+        query=query,
+        after=int(after) if after.isdecimal() and len(after) < 12 else 0,
+        twelve=_twelve(),
     )
-    return render(request, part, {"schedules": schedules, "unsaved": unsaved, "enabled": enabled})
+    context = {"page": page, "unsaved": unsaved_keys(request.user), "query": query, "more": _more(page, query)}
+    part = "#rows" if request.headers.get("HX-Target") == "rows" else ""
+    return render(request, f"backups/schedule_list.html{part}", context)
 
 
 def schedule_create(request: HttpRequest) -> HttpResponse:
     """Show the form, or make a schedule."""
-    initial = {"keep": option_number("default_retention"), "zone": request.user.zone}
-    form = ScheduleForm(request.POST or None, viewer=request.user, initial=initial)
+    form = ScheduleForm(request.POST or None, viewer=request.user, initial=_initial(request), twelve=_twelve())
     if request.method == "POST" and form.is_valid():
         try:
             schedule = verbs.schedule_create(_data(form), actor=request.user)
-            if request.POST.get("run"):
-                verbs.schedule_run(schedule, actor=request.user)
         except PanelError as error:
             form.add_error(None, str(error))
         else:
+            if request.POST.get("run"):
+                _run(request, schedule)
             messages.success(request, f"“{schedule.name}” is made. Save its key outside this server.")
             return redirect("backups:schedule_list")
     return _page(request, form, None)
@@ -57,14 +59,13 @@ def schedule_create(request: HttpRequest) -> HttpResponse:
 def schedule_update(request: HttpRequest, number: int) -> HttpResponse:
     """Show the form of a schedule, or change it."""
     schedule = _schedule(request, number)
-    initial = {field: getattr(schedule, field) for field in ScheduleForm.base_fields if hasattr(schedule, field)}
-    initial |= {
-        "keep": schedule.retention.get("last", option_number("default_retention")),
-        "destinations": schedule.destinations.all(),
-        "excludes": "\n".join(schedule.excludes),
-        "mode": schedule.mode,
-    }
-    form = ScheduleForm(request.POST or None, viewer=request.user, initial=initial)
+    form = ScheduleForm(
+        request.POST or None,
+        viewer=request.user,
+        initial=PRESET_RULES | initial_of(schedule) if set(schedule.retention) <= {"last"} else initial_of(schedule),
+        schedule=schedule,
+        twelve=_twelve(),
+    )
     if request.method == "POST" and form.is_valid():
         try:
             verbs.schedule_update(schedule, _data(form), actor=request.user)
@@ -77,21 +78,31 @@ def schedule_update(request: HttpRequest, number: int) -> HttpResponse:
 
 
 def timing_preview(request: HttpRequest) -> HttpResponse:
-    """Show the schedule in one sentence and its next five runs while it is edited."""
-    return render(request, "backups/schedule_form.html#preview", {"preview": _preview(request.GET)})
+    """Show the sentence, the next five runs and what would be kept, while the form is filled in."""
+    given: Any = request.POST or request.GET
+    number = given.get("schedule", "")
+    schedule = None
+    if number.isdecimal():
+        schedule = Schedule.objects.visible_to(request.user).present().filter(pk=int(number)).first()
+    seen = previews(
+        given, viewer=request.user, schedule=schedule, twelve=_twelve(), all_lines=bool(given.get("all_lines"))
+    )
+    return render(request, "backups/schedule_form.html#previews", {"preview": seen, "schedule": schedule, "oob": True})
+
+
+def account_suggest(request: HttpRequest) -> HttpResponse:
+    """Offer the accounts whose name begins with what was typed."""
+    typed = request.GET.get("account", "").strip()[:60]
+    accounts = Account.objects.visible_to(request.user).living().order_by("name")
+    found = accounts.filter(name__istartswith=typed) | accounts.filter(uid__istartswith=typed)
+    return render(request, "backups/schedule_form.html#accounts", {"accounts": found.distinct()[:_SUGGESTIONS]})
 
 
 @require_POST
 def schedule_run(request: HttpRequest, number: int) -> HttpResponse:
-    """Start a schedule now."""
-    schedule = _schedule(request, number)
-    try:
-        job = verbs.schedule_run(schedule, actor=request.user)
-    except PanelError as error:
-        messages.error(request, str(error))
-    else:
-        messages.info(request, f"“{job.name}” starts.")
-    return redirect("backups:schedule_list")
+    """Start a schedule now, enabled or not."""
+    _run(request, _schedule(request, number))
+    return _back(request)
 
 
 @require_POST
@@ -107,21 +118,86 @@ def schedule_toggle(request: HttpRequest, number: int) -> HttpResponse:
     """Switch a schedule on or off."""
     schedule = _schedule(request, number)
     enabled = verbs.schedule_toggle(schedule, actor=request.user)
-    messages.info(request, f"“{schedule.name}” is {'on' if enabled else 'disabled'}.")
+    undo = f"undo:{reverse('backups:schedule_toggle', args=[number])}"
+    words = "is on" if enabled else "is disabled. Run now still works"
+    messages.info(request, f"“{schedule.name}” {words}.", extra_tags=undo)
+    return _back(request)
+
+
+def schedule_delete(request: HttpRequest, number: int) -> HttpResponse:
+    """Ask what happens to the snapshots; then delete the schedule, with them or without."""
+    schedule = _schedule(request, number)
+    own = schedule.snapshots.filter(removed_at=None).exclude(kind=SnapshotKind.SAFETY)
+    context = {"schedule": schedule, "many": own.count(), "locked": own.exclude(locked_until=None).count()}
+    if request.method != "POST":
+        return render(request, "backups/schedule_delete.html", context)
+    if request.POST.get("snapshots") == "delete":
+        wrong = _wrong_for_deleting(request, schedule)
+        if wrong:
+            context |= {"wrong": wrong, "with_snapshots": True}
+            return render(request, "backups/schedule_delete.html", context, status=422)
+        marked = verbs.schedule_delete(schedule, actor=request.user, with_snapshots=True)
+        text = f"“{schedule.name}” is deleted. {marked:,} snapshots go with the cleanup after the hold time."
+        messages.warning(request, text, extra_tags=_undo(number))
+        return redirect("backups:schedule_list")
+    verbs.schedule_delete(schedule, actor=request.user)
+    messages.info(request, f"“{schedule.name}” is deleted. Its snapshots stay.", extra_tags=_undo(number))
     return redirect("backups:schedule_list")
 
 
 @require_POST
-def schedule_delete(request: HttpRequest, number: int) -> HttpResponse:
-    """Delete a schedule; its snapshots stay."""
-    schedule = _schedule(request, number)
-    verbs.schedule_delete(schedule, actor=request.user)
-    messages.info(request, f"“{schedule.name}” is deleted. Its snapshots stay.")
+def schedule_undelete(request: HttpRequest, number: int) -> HttpResponse:
+    """Bring a deleted schedule back, with the snapshots that went with it; nothing happens to one that is there."""
+    schedule = get_object_or_404(Schedule.objects.visible_to(request.user), pk=number)
+    if schedule.deleted_at is None:
+        return redirect("backups:schedule_list")
+    back = verbs.schedule_undelete(schedule, actor=request.user)
+    more = f" {back:,} snapshots stay after all." if back else ""
+    messages.success(request, f"“{schedule.name}” is back, disabled.{more}")
     return redirect("backups:schedule_list")
 
 
+def _wrong_for_deleting(request: HttpRequest, schedule: Schedule) -> str:
+    """Return which field of the form that deletes snapshots is wrong: ``typed``, ``password``, or none."""
+    if request.POST.get("typed", "").strip() != schedule.name:
+        return "typed"
+    right = authenticate(request, username=request.user.get_username(), password=request.POST.get("password", ""))
+    return "" if right is not None and right.pk == request.user.pk else "password"
+
+
+def _undo(number: int) -> str:
+    return f"undo:{reverse('backups:schedule_undelete', args=[number])}"
+
+
+def _run(request: HttpRequest, schedule: Schedule) -> None:
+    try:
+        job = verbs.schedule_run(schedule, actor=request.user)
+    except PanelError as error:
+        messages.error(request, str(error))
+    else:
+        messages.info(request, f"“{job.name}” starts.")
+
+
+def _back(request: HttpRequest) -> HttpResponse:
+    target = request.POST.get("next", "")
+    ours = target.startswith("/") and not target.startswith(("//", "/\\"))
+    return redirect(target if ours else "backups:schedule_list")
+
+
 def _schedule(request: HttpRequest, number: int) -> Schedule:
-    return get_object_or_404(Schedule.objects.visible_to(request.user).present(), pk=number)
+    rows = Schedule.objects.visible_to(request.user).present().select_related("account", "server")
+    return get_object_or_404(rows, pk=number)
+
+
+def _initial(request: HttpRequest) -> dict[str, Any]:
+    first: Any = PRESET_RULES | {"keep": option_number("default_retention"), "zone": request.user.zone}
+    wanted = request.GET.get("account", "")
+    if wanted and Account.objects.visible_to(request.user).filter(uid=wanted).exists():
+        first |= {"account": wanted, "mode": "account"}
+    own = Account.objects.visible_to(request.user).living()[:2]
+    if not request.user.is_admin and len(own) == 1:
+        first["account"] = own[0].uid
+    return first
 
 
 def _data(form: ScheduleForm) -> verbs.ScheduleData:
@@ -134,21 +210,20 @@ def _data(form: ScheduleForm) -> verbs.ScheduleData:
 
 
 def _page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | None) -> HttpResponse:
-    source = request.POST if request.method == "POST" else {name: form[name].value() for name in form.fields}
-    context = {"form": form, "schedule": schedule, "preview": _preview(source)}
+    given: Any = request.POST if request.method == "POST" else {name: form[name].value() for name in form.fields}
+    context = {
+        "form": form,
+        "schedule": schedule,
+        "zones": zone_names(),
+        "preview": previews(given, viewer=request.user, schedule=schedule, twelve=_twelve()),
+        "accounts": [],
+    }
     return render(request, "backups/schedule_form.html", context, status=422 if form.errors else 200)
 
 
-def _preview(given: Any) -> dict[str, Any]:
-    try:
-        numbers = {
-            name: int(given.get(name) or default)
-            for name, default in (("hour", 0), ("minute", 0), ("weekday", 0), ("day", 1))
-        }
-        timing = Timing(frequency=given.get("frequency") or "daily", zone=given.get("zone") or "UTC", **numbers)
-        runs = next_runs(timing, timezone.now())
-    except (ValueError, KeyError, OSError):
-        return {"error": "This timing is not possible; check the hour and the time zone."}
-    zone = ZoneInfo(timing.zone)
-    shown = [(f"{run.astimezone(zone):%a, %b %d, %H:%M}", f"{run.astimezone(UTC):%H:%M} UTC") for run in runs]
-    return {"sentence": sentence(timing), "zone": timing.zone, "runs": shown}
+def _more(page: SchedulePage, query: str) -> str:
+    return urlencode({"q": query, "after": page.next_after}) if page.next_after else ""
+
+
+def _twelve() -> bool:
+    return option("time_format") == "12"

@@ -1,0 +1,115 @@
+"""Reading for the overview: is everybody safe?  Every number comes from an index, however many rows there are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Any
+
+from django.core.cache import cache
+from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models.functions import TruncDate
+
+from backups.models import Schedule, Snapshot
+from panel.accounts.models import Account
+from worker.models import Event, Job
+from worker.states import ENDED, Kind
+
+SAFE_HOURS, PROOF_DAYS = 48, 30
+WEEKS = 18
+_LISTED = 8
+_REMEMBERED_SECONDS = 300
+_WORST = ("failed", "overdue", "partial", "warning", "aborted", "success", "skipped")
+
+
+def safety_of(viewer: Any, now: datetime) -> dict[str, Any]:
+    """Return how many of a viewer's accounts are safe: those with a whole snapshot younger than 48 hours.
+
+    ``waiting`` lists some that are not, ``urgent`` the accounts to look at first, each with ``last_good`` and
+    ``last_proven``.
+    """
+    accounts = _with_moments(Account.objects.visible_to(viewer).living().order_by(), now)
+    sums = accounts.aggregate(
+        total=Count("pk"),
+        safe=Count("pk", filter=Q(is_safe=True)),
+        day=Count("pk", filter=Q(is_fresh=True)),
+        proven=Count("pk", filter=Q(is_proven=True)),
+    )
+    waiting = list(accounts.filter(is_safe=False).order_by("name")[:_LISTED])
+    rest = list(accounts.filter(is_safe=True).order_by("is_proven", "name")[: max(0, _LISTED - len(waiting))])
+    for account in waiting + rest:
+        _add_last(account)
+    return sums | {"unsafe": sums["total"] - sums["safe"], "waiting": waiting, "urgent": waiting + rest}
+
+
+def damaged_of(viewer: Any) -> dict[str, Any]:
+    """Return how many damaged snapshots there are, and some of them."""
+    rows = Snapshot.objects.visible_to(viewer).present().exclude(damaged_at=None).order_by("-damaged_at")
+    return {
+        "damaged": rows.count(),
+        "damaged_ones": list(rows.select_related("account", "repository__destination")[:3]),
+    }
+
+
+def proofs_of(viewer: Any) -> list[Snapshot]:
+    """Return the restores that were proven last."""
+    rows = Snapshot.objects.visible_to(viewer).exclude(proven_at=None).select_related("account")
+    return list(rows.order_by("-proven_at")[:6])
+
+
+def heat_map(viewer: Any, now: datetime, zone: tzinfo) -> dict[date, dict[str, int]]:
+    """Return how the backups of each of the last days ended: counts by result, ``overdue`` among them.
+
+    Days are those of ``zone``.  Days before today are remembered for five minutes.
+    """
+    today = now.astimezone(zone).date()
+    since = today - timedelta(days=7 * WEEKS)
+    key = f"heat:{viewer.pk}:{zone}:{today}"
+    past: dict[date, dict[str, int]] | None = cache.get(key)
+    if past is None:
+        past = _days(viewer, _midnight(since, zone), _midnight(today, zone), zone)
+        cache.set(key, past, _REMEMBERED_SECONDS)
+    return past | _days(viewer, _midnight(today, zone), now + timedelta(minutes=1), zone)
+
+
+def worst_of(results: dict[str, int]) -> str:
+    """Return the result that a day is shown with; empty if nothing ran."""
+    return next((state for state in _WORST if results.get(state)), "")
+
+
+def _days(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> dict[date, dict[str, int]]:
+    days: dict[date, dict[str, int]] = defaultdict(dict)
+    jobs = Job.objects.visible_to(viewer).filter(finished_at__gte=begin, finished_at__lt=end)
+    jobs = jobs.filter(kind=Kind.BACKUP, state__in=ENDED).order_by()
+    rows = jobs.annotate(on=TruncDate("finished_at", tzinfo=zone)).values("on", "state").annotate(many=Count("pk"))
+    for row in rows:
+        days[row["on"]][row["state"]] = row["many"]
+    missed = Event.objects.filter(kind="schedule.overdue", at__gte=begin, at__lt=end)
+    if not viewer.is_admin:
+        own = Schedule.objects.visible_to(viewer).values_list("pk", flat=True)
+        missed = missed.filter(subject__in=[f"schedule:{number}" for number in own])
+    for at in missed.values_list("at", flat=True):
+        results = days[at.astimezone(zone).date()]
+        results["overdue"] = results.get("overdue", 0) + 1
+    return dict(days)
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=zone)
+
+
+def _with_moments(accounts: Any, now: datetime) -> Any:
+    good = Snapshot.objects.filter(account=OuterRef("pk"), removed_at=None, damaged_at=None)
+    return accounts.annotate(
+        is_safe=Exists(good.filter(taken_at__gte=now - timedelta(hours=SAFE_HOURS))),
+        is_fresh=Exists(good.filter(taken_at__gte=now - timedelta(hours=24))),
+        is_proven=Exists(good.filter(proven_at__gte=now - timedelta(days=PROOF_DAYS))),
+    )
+
+
+def _add_last(account: Any) -> None:
+    good = account.snapshots.filter(removed_at=None, damaged_at=None)
+    account.last_good = good.order_by("-taken_at").values_list("taken_at", flat=True).first()
+    account.last_proven = (
+        good.exclude(proven_at=None).order_by("-proven_at").values_list("proven_at", flat=True).first()
+    )
