@@ -84,12 +84,21 @@ def random_polynomial() -> int:
             return poly
 
 
+def _spread(bits: list[int]) -> list[int]:
+    """Return what 256 bytes stand for, from what their eight bits do: over GF(2) the parts just add up."""
+    table = [0] * 256
+    for byte in range(1, 256):
+        lowest = byte & -byte
+        table[byte] = table[byte ^ lowest] ^ bits[lowest.bit_length() - 1]
+    return table
+
+
 @lru_cache(maxsize=8)
 def make_tables(poly: int) -> bytes:
     """Return the two 256-entry tables (window exit, reduction) as native-endian u64."""
     degree = _degree(poly)
-    leaving = [_mod(byte << (8 * (WINDOW - 1)), poly) for byte in range(256)]
-    reduce = [_mod(byte << degree, poly) | (byte << degree) for byte in range(256)]
+    leaving = _spread([_mod(1 << bit << (8 * (WINDOW - 1)), poly) for bit in range(8)])
+    reduce = _spread([_mod(1 << bit << degree, poly) | (1 << bit << degree) for bit in range(8)])
     return struct.pack("=512Q", *leaving, *reduce) + struct.pack("=Q", degree - 8)
 
 

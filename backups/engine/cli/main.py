@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import io
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from destinations.storage.errors import StoreError
 
 _M_ARENA_MAX = -8
 _PLACES = {
-    "init": "backup:init",
+    "init": "create:init",
     "backup": "backup:run_backup",
     "snapshots": "browse:snapshots",
     "ls": "browse:ls",
@@ -59,6 +60,9 @@ def main(argv: Sequence[str], wiring: Wiring) -> int:
     0 done, 1 failed, 3 incomplete source, 10 no repository, 11 locked, 12 wrong password, 130 stopped.
     """
     args = parser.build({name: _lazily(place) for name, place in _PLACES.items()}).parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names of any bytes go out as they are
     args.repo = args.repo or os.environ.get("HOLDFAST_REPOSITORY") or os.environ.get("RESTIC_REPOSITORY")
     console = Console(json=args.json, quiet=args.quiet, verbose=args.verbose)
     session = Session(args, console, wiring)
@@ -76,6 +80,9 @@ def main(argv: Sequence[str], wiring: Wiring) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - so that the exit does not fail too
         code = 1
+    except OSError as error:
+        code = BadRequest.exit_code
+        console.failed(BadRequest(f"{error.filename or 'this machine'}: {error.strerror or error}"), code)
     except KeyboardInterrupt:
         code = Canceled.exit_code
     return code
