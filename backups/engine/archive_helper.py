@@ -142,11 +142,12 @@ class Spool:
     def upload(self, repository: Repository, path: str, pack_id: str, header: bytes) -> tuple[str, bytes, int]:
         """Store a pack from its file (in a thread of the coordinator)."""
         try:
-            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                Path(path).unlink()
-                with memoryview(mapped) as view:
-                    store_bytes(repository, pack_id, view)
-                    return pack_id, header, len(view)
+            with open(path, "rb") as file:
+                # Unmapped when the last view of it goes: an error on its way up may hold one for a while.
+                view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            Path(path).unlink()
+            store_bytes(repository, pack_id, view)
+            return pack_id, header, len(view)
         finally:
             self._places.release()
 
