@@ -24,6 +24,7 @@ from backups.engine.crypto import Key
 from backups.engine.errors import Corrupt, KeyRejected, WrongKey
 
 SALT_SIZE = 64
+CALIBRATED_SECONDS = 0.5
 MAX_KDF_MEMORY = 256 * 1024 * 1024
 """Bytes; a stranger's key file must not make us take more (N * r * 128)."""
 MAX_KDF_P = 16
@@ -99,7 +100,7 @@ def derive(password: str, salt: bytes, params: KdfParams) -> Key:
     return Key.from_bytes(kdf.derive(password.encode("utf-8", "surrogateescape")))
 
 
-def calibrate(seconds: float, clock: Callable[[], float] = time.perf_counter) -> KdfParams:
+def calibrate(seconds: float = CALIBRATED_SECONDS, clock: Callable[[], float] = time.perf_counter) -> KdfParams:
     """Return parameters that take about ``seconds`` for one derivation on this machine.
 
     N starts at 32768 (32 MiB) and is halved while one pass is too long; then p is raised, up to 16.

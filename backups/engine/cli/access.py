@@ -9,7 +9,6 @@ import msgspec
 
 from backups.engine import keyring, keys
 from backups.engine import locks as lock_objects
-from backups.engine.cli.backup import CALIBRATED_SECONDS
 from backups.engine.cli.session import Session, read_password
 
 
@@ -62,7 +61,7 @@ def _list_keys(session: Session) -> int:
 
 def _new_key(session: Session) -> dict[str, Any]:
     args = session.args
-    params = keys.calibrate(CALIBRATED_SECONDS) if args.calibrate_key else keys.KdfParams()
+    params = keys.calibrate() if args.calibrate_key else keys.KdfParams()
     password = read_password(args.new_password_file, "HOLDFAST_NEW_PASSWORD_FILE")
     return {"password": password, "params": params, "username": args.user, "hostname": args.host}
 

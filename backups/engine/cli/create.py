@@ -7,8 +7,6 @@ from backups.engine.cli.session import Session, read_password
 from backups.engine.errors import BadRequest
 from backups.engine.repository import Repository
 
-CALIBRATED_SECONDS = 0.5
-
 
 def init(session: Session) -> int:
     """Make a new repository."""
@@ -23,7 +21,7 @@ def init(session: Session) -> int:
     version = {"stable": 2, "latest": 2, "1": 1, "2": 2}.get(args.repository_version)
     if version is None:
         raise BadRequest(f"there is no repository version {args.repository_version!r}; use 1 or 2")
-    params = keys.calibrate(CALIBRATED_SECONDS) if args.calibrate_key else keys.KdfParams()
+    params = keys.calibrate() if args.calibrate_key else keys.KdfParams()
     store = session.wiring.open_store(args.repo)
     repository = Repository.create(store, session.password(), version=version, polynomial=polynomial, params=params)
     session.console.line(f"created repository {repository.id[:10]} (version {version}) at {args.repo}")
