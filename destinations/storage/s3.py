@@ -212,11 +212,11 @@ class S3Store:
     # putting
 
     def _put_at_once(self, key: str, name: str, parts: _Parts) -> None:
-        with self._asking(key) as client:
+        with self._asking(key) as client, Body(parts) as body:
             client.put_object(
                 Bucket=self._config.bucket,
                 Key=name,
-                Body=Body(parts),
+                Body=body,
                 ContentType="application/octet-stream",
                 **self._checksum(parts),
                 **self._class_and_lock(key),
@@ -232,8 +232,8 @@ class S3Store:
         try:
             sent = []
             for number, piece in enumerate(_pieces(parts, self._config.part_size), 1):
-                with self._asking(key) as client:
-                    part = client.upload_part(**place, PartNumber=number, Body=Body(piece), **self._checksum(piece))
+                with self._asking(key) as client, Body(piece) as body:
+                    part = client.upload_part(**place, PartNumber=number, Body=body, **self._checksum(piece))
                 sent.append({"PartNumber": number, "ETag": part["ETag"]})
             with self._asking(key) as client:
                 client.complete_multipart_upload(**place, MultipartUpload={"Parts": sent})

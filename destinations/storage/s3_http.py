@@ -27,13 +27,22 @@ _DROPPED_HEADERS = frozenset({"expect", "host", "connection"})
 
 
 class Body:
-    """The parts of an object as the file that botocore wants to sign; only these methods are used."""
+    """The parts of an object as the file that botocore wants to sign; only these methods are used.
+
+    A context manager: at its end it lets go of the parts, as botocore's own objects live on until they are collected.
+    """
 
     def __init__(self, parts: list[memoryview]) -> None:
         self.parts = parts
         self._size = sum(part.nbytes for part in parts)
         self._blocks: Iterator[memoryview] = iter(())
         self.seek(0)
+
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.parts, self._blocks = [], iter(())
 
     def __len__(self) -> int:
         return self._size
