@@ -36,9 +36,14 @@ def human_seconds(seconds: float) -> str:
 
 def printable(text: str) -> str:
     """Return text a terminal can take: control characters and lone bytes spelled out."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode("ascii", "replace") for c in text
-    )
+    return "".join(c if c.isprintable() else _spelled(c) for c in text)
+
+
+def _spelled(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # one byte that is no UTF-8, as surrogateescape hands it over
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class Console:
@@ -51,6 +56,7 @@ class Console:
         self._out = out or sys.stdout
         self._shown = ""
         self._terminal = not json and not quiet and sys.stderr.isatty()
+        self._shows_people = self._out.isatty()
 
     def line(self, text: str = "") -> None:
         """Show a line to a person; nothing with --json or --quiet."""
@@ -58,9 +64,9 @@ class Console:
             self.result(text)
 
     def result(self, text: str) -> None:
-        """Show a line that was asked for, quiet or not."""
+        """Show a line that was asked for, quiet or not: spelled out for a terminal, as it is for another program."""
         self.clear()
-        self._out.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") + "\n")
+        self._out.write((printable(text) if self._shows_people else text) + "\n")
 
     def record(self, value: Any) -> None:
         """Write one JSON object (or list) as a line."""

@@ -120,11 +120,11 @@ class History(RuleBasedStateMachine):
             shutil.rmtree(target, ignore_errors=True)
         wanted = self.of(chosen)
         assert result.complete or self.hurt
+        mine = {"a": noise(1, 5000)} if over else {}
         if result.complete:
-            assert restored == wanted
+            assert restored == mine | wanted
         else:
-            mine = {"a": noise(1, 5000)} if over else {}
-            assert restored.items() <= (mine | wanted).items() | mine.items()
+            assert restored.items() <= wanted.items() | mine.items()
 
     # ------------------------------------------------------------------ what goes wrong, and what is done about it
 
@@ -155,11 +155,14 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.hurt)
     @rule()
     def mend(self) -> None:
-        findings = found(self.objects)
-        assert not isinstance(findings, EngineError)
-        name = heal(self.objects, findings, time=f"2024-02-01T00:00:00.{len(self.objects):05d}Z")
+        for _ in range(3):  # packs that a damaged index hid are read by the next check only
+            findings = found(self.objects)
+            assert not isinstance(findings, EngineError)
+            name = heal(self.objects, findings, time=f"2024-02-01T00:00:00.{len(self.objects):05d}Z")
+            self.expected[name] = dict(self.source)
+            if found(self.objects) == []:
+                break
         assert found(self.objects) == []
-        self.expected[name] = dict(self.source)
         self.hurt = False
         repository, snapshots = self.tolerant()
         left = {first: snapshot for snapshot in snapshots for first in self.expected if first in names(snapshot)}

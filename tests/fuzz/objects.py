@@ -204,10 +204,14 @@ class Nowhere:
     """A text stream that takes what a real one could."""
 
     def write(self, text: str) -> int:
-        return len(text.encode())
+        return len(text.encode("utf-8", "surrogateescape"))
 
     def flush(self) -> None:
         """Nothing is kept."""
+
+    def isatty(self) -> bool:
+        """It stands for a pipe."""
+        return False
 
 
 def _locks() -> list[bytes]:

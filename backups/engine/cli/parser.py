@@ -25,7 +25,21 @@ def build(verbs: Mapping[str, Callable[..., Any]]) -> argparse.ArgumentParser:
             sub = words.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
             fill(sub)
             sub.set_defaults(run=verbs[name])
+            _common_again(sub)
     return parser
+
+
+def _common_again(parser: argparse.ArgumentParser) -> None:
+    """Take the common options after the verb too, where people write them; the help shows them once."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    _common(common)
+    for action in common._actions:
+        action.default, action.help = argparse.SUPPRESS, argparse.SUPPRESS
+        parser._add_action(action)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                _common_again(sub)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from backups.engine.restore_rules import Overwrite, RestoreOptions
 from backups.engine.restorer import RestoreResult
 from backups.engine.restorer import restore as restore_tree
 from backups.engine.snapshot import Snapshot
+from backups.engine.tree_path import find_tree
 
 
 def restore(session: Session) -> int:
@@ -43,6 +44,7 @@ def restore(session: Session) -> int:
         session.console.line(f"restoring snapshot {snapshot.id[:8]} of {snapshot.time} to {args.target}")
         if args.dry_run:
             return _plan(session, repository, snapshot, os.fsencode(folder), options)
+        repository.load_tree(find_tree(repository, snapshot.tree, os.fsencode(folder)))  # or no target is made
         target = session.wiring.folder_target(args.target)
         expected = (0, 0)
         if snapshot.summary and not folder and select is None:
