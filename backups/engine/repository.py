@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -55,6 +56,8 @@ VERSIONS = (1, 2)
 MAX_OBJECT = 256 * 1024 * 1024
 """Bytes; the largest decoded config, index, snapshot or lock a reader takes."""
 _COMPRESSED = b"\x02"
+_COPIES = 32
+"""Places of one blob that are tried."""
 _WINDOW = 512 * 1024
 _WINDOWS = 6
 
@@ -380,7 +383,8 @@ class Repository:
                 return open_blob(self.key, self._read_sealed(kind, first, fresh=False), first.plain_size, blob_id)
             except (Corrupt, ObjectMissing, ShortRead) as error:
                 failure = error
-        for place in self.index.find_all(kind, blob_id):
+        # Honest copies are few; an index that names a blob a million times must not make a million requests.
+        for place in dict.fromkeys(islice(self.index.find_all(kind, blob_id), _COPIES)):
             for fresh in (False, True):
                 try:
                     return open_blob(self.key, self._read_sealed(kind, place, fresh=fresh), place.plain_size, blob_id)

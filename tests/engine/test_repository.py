@@ -31,7 +31,7 @@ from backups.engine.errors import (
 from backups.engine.index import encode_index
 from backups.engine.keys import KdfParams, wrap
 from backups.engine.layout import CONFIG, DATA, INDEX, KEYS, LOCKS, SNAPSHOTS, folders, object_key
-from backups.engine.pack import EAGER, entry_size, parse_header
+from backups.engine.pack import EAGER, Entry, entry_size, parse_header
 from backups.engine.repository import Repository, now_text
 from backups.engine.times import parse_time
 from destinations.storage.base import Capabilities, ObjectInfo
@@ -455,6 +455,20 @@ def test_a_blob_is_taken_from_the_copy_that_is_whole(repository: Repository, obj
             with pytest.raises(Corrupt) as told:
                 again.load_blob(BlobType.DATA, name)
             assert told.value.object_id == name.hex()
+
+
+def test_a_blob_with_a_thousand_damaged_places_is_not_looked_for_in_all(
+    repository: Repository, objects: dict[str, bytes]
+) -> None:
+    name = sha256(b"nowhere").digest()
+    entries = [Entry(BlobType.DATA, name, 100 * number, 100, 0) for number in range(1000)]
+    repository.save_object(INDEX, encode_index((f"{pack:064x}", entries) for pack in range(20)))
+    store = CountingStore(MemoryStore(objects))
+    again = reopened(repository, store)
+    store.log.clear()
+    with pytest.raises(Corrupt):
+        again.load_blob(BlobType.DATA, name)
+    assert len(store.log) < 100
 
 
 def test_a_blob_in_no_pack_is_missing_and_of_the_other_kind_too(repository: Repository) -> None:

@@ -23,7 +23,7 @@ from tests.fuzz.targets import TARGETS, load_corpus, seeded
 KEPT, KEPT_INPUTS = 1024, 40
 """Bytes of the longest input that is kept in the repository, and how many of them for a target."""
 SLOW = 10.0
-"""Seconds after which an input counts as an endless one; machines stall."""
+"""Seconds of the processor after which an input counts as an endless one."""
 
 _ENGINE = str(Path(backups.engine.__file__).parent)
 _VARIABLE = re.compile(r"[0-9a-f]{6,}|\d+|'.*'|\".*\"")
@@ -50,7 +50,7 @@ class Explored:
 
 def attempt(name: str, data: bytes) -> tuple[str, str]:
     """Give an input to a target; return (refusal, error), both empty if it was taken."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         TARGETS[name].run(data)
         refusal = ""
@@ -58,7 +58,7 @@ def attempt(name: str, data: bytes) -> tuple[str, str]:
         refusal = f"{type(error).__name__}: {_VARIABLE.sub('#', str(error))[:80]}"
     except Exception as error:  # noqa: BLE001 - that is what is looked for
         return "", f"{type(error).__name__}: {error}"[:300]
-    took = time.monotonic() - began
+    took = time.process_time() - began
     return refusal, f"took {took:.0f} seconds" if took > SLOW else ""
 
 
@@ -135,6 +135,8 @@ def smallest(name: str, inputs: list[bytes]) -> list[bytes]:
 def shorten(finding: Finding) -> Finding:
     """Return a shorter input that breaks the target in the same way."""
     kind = finding.error.split(":")[0]
+    if kind.startswith("took"):
+        return finding
     data, step = finding.data, max(1, len(finding.data) // 2)
     while step:
         at = 0
