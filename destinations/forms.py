@@ -147,14 +147,20 @@ class DestinationForm(forms.Form):
             name: config.get(name, self.base_fields[name].initial) for name in self.base_fields if name in config
         }
         initial |= {name: getattr(destination, name) for name in ("name", "is_enabled", "read_only")}
-        initial |= {name: config.get(name, 0) / _MB for name in ("up", "down")}
+        initial |= {name: _megabytes(config.get(name, 0)) for name in ("up", "down")}
         initial["disk_limit"] = config.get("disk_limit", 0)
         for number, frame in enumerate(config.get("frames", ())[:FRAMES], 1):
             days = next((code for code, days in _DAYS.items() if list(days) == frame["days"]), "")
             shown = {"start": frame["start"], "end": frame["end"], "days": days}
-            shown |= {"up": frame["up"] / _MB, "down": frame["down"] / _MB}
+            shown |= {name: _megabytes(frame[name]) for name in ("up", "down")}
             initial |= {f"frame{number}_{name}": value for name, value in shown.items()}
         return initial
+
+
+def _megabytes(rate: int) -> float:
+    """Return a rate as the page shows it, without a needless point."""
+    value = rate / _MB
+    return int(value) if value.is_integer() else value
 
 
 class LocalForm(DestinationForm):

@@ -97,7 +97,11 @@ def destination_trust(request: HttpRequest, number: int) -> HttpResponse:
         services.destination_test(destination, actor=request.user)
     except PanelError as error:
         messages.error(request, str(error))
-    return _test_part(request, destination)
+    response = redirect("destinations:destination_update", destination.pk)
+    if request.headers.get("HX-Request"):
+        # The whole page: its form shows what is pinned, and saving it must not take that away again.
+        response = HttpResponse(status=204, headers={"HX-Redirect": response.url})
+    return response
 
 
 @require_POST
@@ -224,5 +228,5 @@ def _test_part(request: HttpRequest, destination: Destination) -> HttpResponse:
     if not request.headers.get("HX-Request"):
         return redirect("destinations:destination_update", destination.pk)
     destination.refresh_from_db()
-    context = {"destination": destination, "test": selectors.test_shown(destination)}
+    context = {"destination": destination, "test": selectors.test_shown(destination), "partial": True}
     return render(request, "destinations/test.html", context)

@@ -69,7 +69,7 @@ class TestRun:
         step = next((step for step in self.report if step["name"] == result["name"]), None)
         if step is None:
             self.report.append(step := {})
-        step |= result
+        step |= result | {"detail": result["detail"].strip("- ")}
         text = f"{result['name']}: {result['state']}" + (f", {result['detail']}" if result["detail"] else "")
         self.context.log(text, level="error" if result["state"] == "failed" else "info")
         self._next()
