@@ -17,13 +17,15 @@ from tests.bench.engines import ROOT, Engine, borg, holdfast, install_borg, newe
 from tests.bench.index_memory import measure_index
 from tests.bench.report import Results, Verdict, figures, ratios
 from tests.bench.runner import STEPS, Row, Runner
+from tests.bench.transfers import measure_transfers
 from tests.fetch import NotObtainable
 
 REPETITIONS = {"many": 1}  # a repetition of it takes minutes
 USUAL = 3
 INDEX = "index"  # no data set, but the memory of a large index
+TRANSFERS = "transfers"  # the drivers beside other clients, and first backups to SFTP and S3
 BLOBS = 10_000_000  # in that index at scale 1
-ALL = (*NAMES, INDEX)
+ALL = (*NAMES, INDEX, TRANSFERS)
 NEEDED = 12e9  # bytes of disk at scale 1: data, a repository, a restored copy
 
 
@@ -91,7 +93,7 @@ def measure_all(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     rows = []
     path = args.folder / f"results-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
     with path.open("w", buffering=1) as out:
-        for name in (name for name in args.data or NAMES if name != INDEX):
+        for name in (name for name in args.data or NAMES if name in NAMES):
             for row in runner.run(library.get(name), args.reps or REPETITIONS.get(name, USUAL)):
                 rows.append(row)
                 out.write(json.dumps(row.as_dict()) + "\n")
@@ -122,11 +124,14 @@ def main() -> int:
     missed: list[str] = []
     if args.report:
         missed = tell(Results(Row(**json.loads(line)) for line in args.report.read_text().splitlines()))
-    elif args.data != [INDEX]:
+    elif not args.data or set(args.data) & set(NAMES):
         rows, failures = measure_all(args)
         missed = tell(Results(rows))
     if not args.report and (not args.data or INDEX in args.data):
         missed += measure_index(args.folder, max(1_000_000, int(BLOBS * args.scale)))
+    if not args.report and (not args.data or TRANSFERS in args.data):
+        library = Library(args.folder, args.scale, args.seed)
+        missed += measure_transfers(args.folder, library, args.scale, args.reps or USUAL)
     for failure in failures:
         print(f"bench: FAILED: {failure}")
     for miss in missed:

@@ -1,17 +1,12 @@
-"""The engine's command line over any location, as a program: ``python -m tests.contract.remote_engine ARGUMENTS``."""
+"""The engine's command line over any location, as a program."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-
-from backups.engine.__main__ import WIRING
-from backups.engine.cli.main import main
-from destinations.storage.location import open_location
 
 PASSWORD = "correct horse"
 
@@ -25,7 +20,7 @@ class Ours:
         secret.write_text(PASSWORD)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self._env = {**kept, **env, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONWARNINGS": "error"}
-        self._start = [sys.executable, "-m", "tests.contract.remote_engine", "-r", location, "-p", str(secret)]
+        self._start = [sys.executable, "-m", "backups.engine", "-r", location, "-p", str(secret)]
 
     def run(self, *arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a verb, whatever comes of it."""
@@ -44,7 +39,3 @@ class Ours:
         run = self.run(*arguments)
         assert run.returncode == 0, f"{arguments[0]}: exit {run.returncode}\n{run.stdout[-2000:]}\n{run.stderr[-3000:]}"
         return run.stdout
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], dataclasses.replace(WIRING, open_store=open_location)))
