@@ -112,15 +112,6 @@
     event.stopPropagation();
   });
 
-  // All boxes of a table at once: <input type="checkbox" data-all="path">.
-  document.addEventListener("change", (event) => {
-    const name = event.target.dataset?.all;
-    if (!name) return;
-    for (const box of event.target.closest("table, form").querySelectorAll(`input[type=checkbox][name="${name}"]`)) {
-      if (box.checked !== event.target.checked) box.click();
-    }
-  });
-
   // A form is sent once; a page that comes back from the history can send again.
   document.addEventListener("submit", (event) => {
     const form = event.target;
