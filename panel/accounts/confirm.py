@@ -27,8 +27,10 @@ def note(request: HttpRequest) -> None:
     request.session[_MARK] = time.time()
 
 
-def password_again(what: str) -> Callable[[View], View]:
+def password_again(what: str, *, first: Callable[..., object] | None = None) -> Callable[[View], View]:
     """Let a POST through only after the password; ``what`` completes "Enter your password to ...".
+
+    ``first`` gets what the view gets and raises Http404 for a stranger, who must not learn that there is a form.
 
     The page in between carries the fields of the form, so that nothing is written twice by hand.
     """
@@ -36,6 +38,8 @@ def password_again(what: str) -> Callable[[View], View]:
     def around(view: View) -> View:
         @functools.wraps(view)
         def asked(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
+            if first is not None:
+                first(request, *args, **named)
             if request.method != "POST" or is_fresh(request):
                 return view(request, *args, **named)
             given = request.POST.get("confirm_password")

@@ -1,4 +1,7 @@
-"""Every address, walked as everybody."""
+"""Every address, walked as everybody.
+
+A new address belongs into exactly one of the lists below; the first test fails until it does.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.conf import settings
+from django.db import transaction
+from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from backups.models import Repository, Schedule, Snapshot
+from panel.accounts.models import ApiToken, Role, User
+from panel.accounts.services.tokens import TokenData, token_create
 from panel.core.errors import Invalid
 from restores.models import Download, Restore
 from restores.services import checked_path
@@ -20,16 +28,41 @@ from worker.states import Kind
 
 pytestmark = pytest.mark.django_db
 
-OPEN = {"sign-in/", "health"}
+# Who has not signed in gets these, and the sign-in page instead of everything else.
+OPEN = {"sign-in/", "sign-in/code/", "health", "password/forgot/", "welcome/<slug:secret>/", "sso/<slug:secret>/"}
+# Everybody who signed in; what is on them is each person's own.
 ALL = {"", "sign-out/", "me/", "me/sessions/end/", "theme/", "tasks/active/", "backups/schedules/",
-       "backups/schedules/new/", "backups/schedules/preview/", "backups/schedules/accounts/", "backups/schedules/run/", "backups/history/",
+       "backups/schedules/new/", "backups/schedules/preview/", "backups/schedules/accounts/",
+       "backups/schedules/run/", "backups/history/",
        "backups/restore/", "restore/", "restores/new/", "restores/basket/", "restores/basket/add/",
-       "restores/basket/remove/", "downloads/"}  # fmt: skip
-ADMIN = {"system/", "accounts/", "queue/", "backups/history/clear/", "destinations/", "destinations/new/",
+       "restores/basket/remove/", "downloads/", "acting/stop/", "me/two-factor/", "me/two-factor/off/",
+       "tokens/", "tokens/new/"}  # fmt: skip
+# Administrators; for everybody else they do not exist, whatever the number.
+ADMIN = {"system/", "queue/", "backups/history/clear/", "destinations/", "destinations/new/",
          "destinations/<int:number>/", "destinations/<int:number>/test/", "destinations/s3/",
          "destinations/jobs/<int:number>/", "destinations/<int:number>/trust/", "destinations/<int:number>/toggle/",
          "destinations/<int:number>/remove/", "settings/", "settings/<slug:group>/",
-         "audit/"}  # fmt: skip
+         "audit/", "accounts/new/", "accounts/refresh/", "accounts/orphans/", "accounts/<int:number>/suspend/",
+         "accounts/<int:number>/resume/", "accounts/<int:number>/terminate/", "accounts/<int:number>/reassign/",
+         "packages/", "packages/new/", "packages/<int:number>/", "packages/<int:number>/delete/", "priorities/",
+         "priorities/new/", "priorities/<int:number>/", "priorities/<int:number>/default/",
+         "priorities/<int:number>/delete/", "mail/", "mail/test/"}  # fmt: skip
+# Administrators and resellers.
+MANAGERS = {"accounts/", "users/", "users/new/"}
+# Administrators, and the reseller of the account.
+KEPT = {"accounts/<int:number>/edit/"}
+# Somebody's reseller and administrators; the person themselves does not get there.
+PEOPLE = {"users/<int:number>/", "users/<int:number>/act/", "users/<int:number>/disable/",
+          "users/<int:number>/enable/", "users/<int:number>/link/", "users/<int:number>/sessions/end/",
+          "users/<int:number>/two-factor/off/"}  # fmt: skip
+# The owner and administrators, not the reseller.
+PERSONAL = {"tokens/<int:number>/": "token", "tokens/<int:number>/delete/": "token",
+            "me/sessions/<slug:mark>/end/": "session"}  # fmt: skip
+# Programs with a token; a browser's session counts for nothing there.
+API = {"me", "accounts", "accounts/<uid:uid>", "accounts/<uid:uid>/<verb:verb>", "sign-in-links", "schedules",
+       "schedules/<int:number>", "schedules/<int:number>/run", "snapshots", "snapshots/<int:number>", "jobs",
+       "jobs/<int:number>", "jobs/<int:number>/cancel"}  # fmt: skip
+# The owner of the account a thing belongs to, the account's reseller, and administrators.
 OWNED = {
     "accounts/<int:number>/": "account", "backups/history/<int:number>/": "job",
     "backups/history/<int:number>/log/": "job",
@@ -44,8 +77,33 @@ OWNED = {
     "restores/<int:number>/undo/": "restore", "downloads/<int:number>/file/": "download",
     "downloads/<int:number>/remove/": "download",
 }  # fmt: skip
-POSTED = ("run/", "toggle/", "delete/", "cancel/", "clear/", "undo/", "test/", "trust/", "theme/", "sign-out/", "end/",
-          "basket/add/", "remove/")
+POSTED = (
+    "stop/",
+    "suspend/",
+    "resume/",
+    "terminate/",
+    "reassign/",
+    "refresh/",
+    "default/",
+    "disable/",
+    "enable/",
+    "link/",
+    "act/",
+    "off/",
+    "run/",
+    "toggle/",
+    "delete/",
+    "cancel/",
+    "clear/",
+    "undo/",
+    "test/",
+    "trust/",
+    "theme/",
+    "sign-out/",
+    "end/",
+    "basket/add/",
+    "remove/",
+)
 
 
 def addresses(patterns: Any = None, prefix: str = "") -> list[str]:
@@ -74,7 +132,16 @@ def things(people: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "a.zip").write_bytes(b"PK")
     taken = job_enqueue(JobRequest(kind=Kind.DOWNLOAD, name="d", server=people["server"], items=[], account=account))
     download = Download.objects.create(job=taken, account=account, snapshot=snapshot, name="a.zip", file="a.zip")
+    for name in ("rex", "otto"):
+        people[name] = User.objects.create_user(name, "a long password", role=Role.RESELLER)
+    User.objects.filter(pk=people["alice"].pk).update(reseller=people["rex"])
+    type(account).objects.filter(pk=account.pk).update(reseller=people["rex"])
+    people["alice"].refresh_from_db()
+    token, _ = token_create(TokenData("t", people["alice"]), actor=people["alice"])
     return {
+        "alice": people["alice"].pk,
+        "token": token.pk,
+        "session": 0,
         "download": download.pk,
         "account": account.pk,
         "schedule": schedule.pk,
@@ -84,36 +151,140 @@ def things(people: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
 
 
-def status(client: Client, address: str, number: int = 1) -> int:
+WALKERS = ("alice", "mallory", "rex", "otto", "root")
+# What answers 404 to everybody when nothing was chosen.
+EMPTY = {"me/sessions/<slug:mark>/end/", "restores/basket/add/"}
+# What asks first, on a page of its own, and does it when that is sent.
+ASKS_FIRST = {"backups/schedules/<int:number>/delete/", "restores/<int:number>/undo/",
+              "destinations/<int:number>/test/", "destinations/<int:number>/remove/"}  # fmt: skip
+SEEN_BY = {
+    "ALL": set(WALKERS), "ADMIN": {"root"}, "MANAGERS": {"rex", "otto", "root"}, "KEPT": {"rex", "root"},
+    "PEOPLE": {"rex", "root"}, "PERSONAL": {"alice", "root"}, "OWNED": {"alice", "rex", "root"},
+}  # fmt: skip
+
+
+def path_of(address: str, number: int = 1) -> str:
     path = "/" + address.replace("<int:number>", str(number)).replace("<slug:group>", "general")
-    answer = client.post(path) if address.endswith(POSTED) else client.get(path)
-    for _ in getattr(answer, "streaming_content", ()):
-        """A file that is sent is closed at its end."""
-    return answer.status_code
+    path = path.replace("<uid:uid>", "alice-0000").replace("<verb:verb>", "suspend")
+    return path.replace("<slug:secret>", "x" * 43).replace("<slug:mark>", "0" * 20)
+
+
+def visit(client: Client, address: str, number: int = 1, method: str = "") -> HttpResponseBase:
+    verb = method or ("POST" if address.endswith(POSTED) else "GET")
+    with transaction.atomic():
+        answer: HttpResponseBase = client.generic(verb, path_of(address, number))
+        for _ in getattr(answer, "streaming_content", ()):
+            """A file that is sent is closed at its end."""
+        transaction.set_rollback(True)
+    return answer
+
+
+def status(client: Client, address: str, number: int = 1, method: str = "") -> int:
+    return visit(client, address, number, method).status_code
+
+
+def seen_by(address: str) -> set[str]:
+    for name, walkers in SEEN_BY.items():
+        if address in globals()[name]:
+            return set(walkers)
+    return set(WALKERS) if address in OPEN else set()
+
+
+def number_for(address: str, things: dict[str, int]) -> int:
+    thing = (OWNED | PERSONAL).get(address) or ("alice" if address in PEOPLE else "")
+    if address in ADMIN or address in KEPT:
+        thing = next((word for word in ("account", "destination") if address.startswith(word)), "package")
+        thing = "job" if address.startswith("destinations/jobs/") else thing
+    return things.get(thing, 1)
+
+
+def _silent(*_: object, **__: object) -> None:
+    raise redis.ConnectionError
 
 
 def test_every_address_is_listed_here() -> None:
-    assert sorted(addresses()) == sorted(OPEN | ALL | ADMIN | OWNED.keys())
+    listed = [*OPEN, *ALL, *ADMIN, *MANAGERS, *KEPT, *PEOPLE, *PERSONAL, *OWNED, *("api/v1/" + each for each in API)]
+    assert sorted(addresses()) == sorted(listed)
 
 
-def test_strangers_get_to_the_sign_in_page_only(things: dict[str, int]) -> None:
+def test_what_belongs_to_somebody_is_open_to_nobody_by_its_number() -> None:
+    assert not [address for address in ALL if "<" in address]
+    assert {address for address in OPEN if "<" in address} == {"welcome/<slug:secret>/", "sso/<slug:secret>/"}
+
+
+@pytest.mark.parametrize("method", ["", "HEAD", "OPTIONS"])
+def test_strangers_get_to_the_sign_in_page_only(things: dict[str, int], method: str) -> None:
     for address in addresses():
-        assert status(Client(), address) == (200 if address in OPEN else 302), address
+        answer = visit(Client(), address, number_for(address, things), method)
+        if address.startswith("api/"):
+            assert answer.status_code == 401, address
+        elif address not in OPEN:
+            assert answer.status_code == 302, address
+            assert answer.headers["Location"].startswith("/sign-in/?next="), address
 
 
-def test_customers_see_no_administrators_page(things: dict[str, int], browser: Any) -> None:
-    for address in ADMIN:
-        assert status(browser("alice"), address) == 404, address
-
-
-def test_another_customer_gets_404_and_the_owner_does_not(
-    things: dict[str, int], browser: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("walker", WALKERS)
+def test_everybody_reaches_what_is_theirs_and_nothing_else_exists(
+    things: dict[str, int], browser: Any, walker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backups.views.snapshots.ask", lambda *_, **__: {"entries": [], "total": 0})
-    for address, thing in OWNED.items():
-        assert status(browser("mallory"), address, things[thing]) == 404, address
-    for address, thing in sorted(OWNED.items(), key=lambda pair: pair[0].endswith("delete/")):
-        assert status(browser("alice"), address, things[thing]) in (200, 302), address
+    monkeypatch.setattr(redis.Redis, "execute_command", _silent)
+    mine = set(addresses()) - OPEN - {"api/v1/" + each for each in API}
+    for address in sorted(mine, key=lambda each: each.endswith("remove/")):
+        found = status(browser(walker), address, number_for(address, things))
+        if walker in seen_by(address) and address not in EMPTY:
+            assert found in (200, 204, 302, 409, 410, 422, 503), f"{address} as {walker}: {found}"
+        else:
+            assert found == 404, f"{address} as {walker}: {found}"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
+def test_other_methods_tell_a_stranger_no_more(things: dict[str, int], browser: Any, method: str) -> None:
+    for address in [*OWNED, *PEOPLE, *ADMIN]:
+        found = status(browser("mallory"), address, number_for(address, things), method)
+        assert found in ((404, 405) if address.endswith(POSTED) else (404,)), address
+
+
+def test_what_changes_something_does_not_do_it_on_get(things: dict[str, int], browser: Any) -> None:
+    for address in addresses():
+        if address.endswith(POSTED) and address not in ASKS_FIRST and not address.startswith("api/"):
+            assert status(browser("root"), address, number_for(address, things), "GET") in (405, 404), address
+
+
+def test_every_post_of_a_browser_needs_the_forms_mark(things: dict[str, int], people: dict[str, Any]) -> None:
+    for address in addresses():
+        if address.startswith("api/"):
+            continue
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(people["root"], backend="panel.accounts.backends.NameOrMailBackend")
+        found = status(client, address, number_for(address, things), "POST")
+        assert found == 403, f"{address}: {found}"
+
+
+def test_a_browsers_session_is_no_key_to_the_api(things: dict[str, int], browser: Any) -> None:
+    for each in API:
+        assert status(browser("root"), "api/v1/" + each) == 401, each
+
+
+@pytest.mark.parametrize("walker", WALKERS)
+def test_tokens_reach_what_their_user_sees_and_nothing_else(
+    things: dict[str, int], people: dict[str, Any], walker: str
+) -> None:
+    ApiToken.objects.all().delete()
+    user, owner = people[walker], walker in SEEN_BY["OWNED"]
+    _, text = token_create(TokenData("t", user, ("read", "run")), actor=user)
+    client = Client(headers={"Authorization": f"Bearer {text}"})
+    uid = people["alice_account"].uid
+    for path in (f"accounts/{uid}", f"schedules/{things['schedule']}", f"snapshots/{things['snapshot']}",
+                 f"jobs/{things['job']}"):  # fmt: skip
+        assert client.get("/api/v1/" + path).status_code == (200 if owner else 404), path
+    for path in (f"schedules/{things['schedule']}/run", f"jobs/{things['job']}/cancel"):
+        assert client.post("/api/v1/" + path).status_code == (202 if owner else 404), path
+    for path in ("accounts", "schedules", "snapshots", "jobs"):
+        assert bool(client.get("/api/v1/" + path).json()["items"]) == (
+            owner or (path, walker) == ("accounts", "mallory")
+        )
+    for path in ("accounts", f"accounts/{uid}/suspend", "sign-in-links"):
+        assert client.post("/api/v1/" + path, "{}", "application/json").status_code == 403, path
 
 
 def test_a_server_wide_schedule_is_unknown_to_customers(people: dict[str, Any], browser: Any) -> None:

@@ -23,6 +23,11 @@ from panel.core.errors import Invalid, PanelError
 _ORDERS = {"name": ["name"], "disk": ["-disk_bytes", "name"], "newest": ["-created_at", "-id"]}
 
 
+def _as_admin(request: HttpRequest, number: int) -> None:
+    need_admin(request)
+    _account(request, number)
+
+
 def account_list(request: HttpRequest) -> HttpResponse:
     """List the hosting accounts with search, state, package and order."""
     _need_manager(request)
@@ -32,7 +37,7 @@ def account_list(request: HttpRequest) -> HttpResponse:
     newest = Max("snapshots__taken_at", filter=Q(snapshots__removed_at=None, snapshots__damaged_at=None))
     ordered = accounts.order_by(*_ORDERS.get(chosen["order"], ["name"]), "id")
     page = Paginator(ordered, 50).get_page(request.GET.get("page"))
-    known = dict(Account.objects.filter(pk__in=[row.pk for row in page]).values_list("pk").annotate(newest))
+    known = dict(Account.objects.filter(pk__in=[row.pk for row in page]).annotate(newest=newest).values_list("pk", "newest"))
     for account in page:
         account.last_good = known.get(account.pk)
     context = {
@@ -138,7 +143,7 @@ def account_resume(request: HttpRequest, number: int) -> HttpResponse:
 
 
 @require_POST
-@password_again("end this account")
+@password_again("end this account", first=_as_admin)
 def account_terminate(request: HttpRequest, number: int) -> HttpResponse:
     """End an account after its name was typed; administrators only."""
     need_admin(request)
@@ -167,7 +172,7 @@ def orphan_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@password_again("give these backups to another account")
+@password_again("give these backups to another account", first=_as_admin)
 def orphan_reassign(request: HttpRequest, number: int) -> HttpResponse:
     """Give the backups of a terminated account to a living one; administrators only."""
     need_admin(request)

@@ -19,6 +19,11 @@ from panel.accounts.services import acting, links, twofactor, users
 from panel.core.errors import PanelError
 
 
+def _user(request: HttpRequest, number: int) -> User:
+    found: User = get_object_or_404(User.objects.managed_by(request.user).select_related("reseller"), pk=number)
+    return found
+
+
 def user_list(request: HttpRequest) -> HttpResponse:
     """List the people a viewer knows, with search and role."""
     _need_manager(request)
@@ -97,7 +102,7 @@ def user_enable(request: HttpRequest, number: int) -> HttpResponse:
 
 
 @require_POST
-@password_again("make a link that signs this person in")
+@password_again("make a link that signs this person in", first=_user)
 def user_link(request: HttpRequest, number: int) -> HttpResponse:
     """Send somebody an invitation or a reset, or show its link to pass on."""
     user = _user(request, number)
@@ -115,7 +120,7 @@ def user_sessions_end(request: HttpRequest, number: int) -> HttpResponse:
 
 
 @require_POST
-@password_again("switch off this person's second step")
+@password_again("switch off this person's second step", first=_user)
 def user_two_factor_off(request: HttpRequest, number: int) -> HttpResponse:
     """Switch somebody's second step off: the telephone is lost."""
     user = _user(request, number)
@@ -125,7 +130,7 @@ def user_two_factor_off(request: HttpRequest, number: int) -> HttpResponse:
 
 
 @require_POST
-@password_again("see the panel as this person does; it is noted in the audit log")
+@password_again("see the panel as this person does; it is noted in the audit log", first=_user)
 def user_act(request: HttpRequest, number: int) -> HttpResponse:
     """See the panel as somebody does."""
     user = _user(request, number)
@@ -144,11 +149,6 @@ def _invite(request: HttpRequest, user: User, purpose: str) -> HttpResponse:
     response = render(request, "accounts/link_made.html", context)
     response["Cache-Control"] = "no-store"
     return response
-
-
-def _user(request: HttpRequest, number: int) -> User:
-    found: User = get_object_or_404(User.objects.managed_by(request.user).select_related("reseller"), pk=number)
-    return found
 
 
 def _need_manager(request: HttpRequest) -> None:

@@ -16,6 +16,11 @@ from panel.accounts.services import tokens
 from panel.core.errors import PanelError
 
 
+def _token(request: HttpRequest, number: int) -> ApiToken:
+    found: ApiToken = get_object_or_404(ApiToken.objects.visible_to(request.user), pk=number)
+    return found
+
+
 def token_list(request: HttpRequest) -> HttpResponse:
     """List the tokens a viewer may know: their own, or all for an administrator."""
     rows = ApiToken.objects.visible_to(request.user).select_related("user", "account", "created_by")[:500]
@@ -40,10 +45,10 @@ def token_create(request: HttpRequest) -> HttpResponse:
     return _page(request, form, None)
 
 
-@password_again("change an API token")
+@password_again("change an API token", first=_token)
 def token_update(request: HttpRequest, number: int) -> HttpResponse:
     """Change what a token may do; its text stays."""
-    token = get_object_or_404(ApiToken.objects.visible_to(request.user), pk=number)
+    token = _token(request, number)
     viewer: Any = request.user
     initial = {
         "description": token.description, "user": token.user, "scopes": token.scopes, "account": token.account,
@@ -64,7 +69,7 @@ def token_update(request: HttpRequest, number: int) -> HttpResponse:
 @require_POST
 def token_delete(request: HttpRequest, number: int) -> HttpResponse:
     """Remove a token."""
-    token = get_object_or_404(ApiToken.objects.visible_to(request.user), pk=number)
+    token = _token(request, number)
     tokens.token_delete(token, actor=request.user)
     messages.success(request, f"“{token.description}” is removed; calls with it are refused from now on.")
     return redirect("accounts:token_list")
