@@ -96,3 +96,17 @@ def test_snapshots_that_are_not_there_are_named(ours: Ours) -> None:
         refused(ours, "ls", wanted)
         refused(ours, "restore", wanted, "--target", "out")
     assert not (ours.repo.parent / "out").exists()
+
+
+def test_packs_to_repair_are_named_by_the_beginning_of_an_id_that_is_there(ours: Ours) -> None:
+    ours.quick("backup", "source", cwd=ours.repo.parent)
+    repository = ours.open()
+    assert "no pack ids begin with 'nosuch'" in refused(ours, "repair", "packs", "nosuch")
+    (pack, other) = sorted(repository.ids("data"))
+    said = ours.quick("repair", "packs", pack[:8], cwd=ours.repo.parent)
+    assert "saved 1 blobs" in said or "saved 2 blobs" in said
+    assert pack not in repository.ids("data")
+    repository.remove_object("data", other)
+    process = ours.fork("repair", "packs", other[:8], cwd=ours.repo.parent)
+    assert other in process.communicate()[1].decode()
+    assert process.returncode == 0

@@ -14,6 +14,8 @@ from backups.engine.edit import tag_snapshots
 from backups.engine.errors import BadRequest
 from backups.engine.forget import ForgetGroup, remove_snapshots
 from backups.engine.forget import forget as forget_by_policy
+from backups.engine.layout import DATA
+from backups.engine.lookup import choose_id
 from backups.engine.output import human_bytes
 from backups.engine.prune import prune as prune_repository
 from backups.engine.prune_plan import PruneOptions, PruneReport, Unused, parse_size
@@ -199,12 +201,16 @@ def _repair_index(session: Session) -> int:
 def _repair_packs(session: Session) -> int:
     with session.repository("exclusive") as repository:
         watch = watch_of(session, "repair")
-        result = repair_packs(repository, session.args.ids, copies=Path.cwd(), watch=watch)
+        known = {pack.hex() for pack in repository.index.packs} | repository.ids(DATA).keys()
+        names = [choose_id(DATA, known, text) for text in session.args.ids]
+        result = repair_packs(repository, names, copies=Path.cwd(), watch=watch)
     if session.console.json:
         session.console.record({"message_type": "summary"} | msgspec.to_builtins(result))
     session.console.line(
         f"saved {result.saved} blobs, lost {len(result.lost)}; copies of the packs are in {Path.cwd()}"
     )
+    for name in result.missing_packs:
+        session.console.warn(f"pack {name} is gone: nothing of it could be saved")
     session.console.line("Next: make a new backup, then repair snapshots.")
     return 0
 
