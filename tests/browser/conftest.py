@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browser.furnish import WEEKS
 from tests.browser.pages import PHONE, Desk, Desks, flags
 from tests.browser.stack import Stack, new_stack
 from tests.needs import program
 
 HERE = Path(__file__).parent
+expect.set_options(timeout=15_000)  # shared machines stall for seconds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,6 +44,13 @@ def stack(chromium_program: Path) -> Iterator[Stack]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="session")
+def furnished(stack: Stack) -> Stack:
+    """The panel after weeks of use: long names, other scripts, every result, something overdue."""
+    stack.facts |= stack.run_code(WEEKS, HOMES=str(stack.folder / "home"))
+    return stack
 
 
 # Of the package, not the session: as long as playwright lives its event loop is this thread's, and Django refuses

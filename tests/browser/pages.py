@@ -80,13 +80,15 @@ class Desk:
         """Wait until the banner says that nothing runs or waits any more."""
         expect(self.page.locator("#active-tasks")).to_contain_text("Nothing is running", timeout=seconds * 1000)
 
-    def breaches(self, *, within: str = "") -> list[str]:
-        """What axe finds on the open page, one line each: rule, its meaning, and the first element."""
+    def breaches(self, *, rules: list[str] | None = None) -> list[str]:
+        """What axe finds on the open page, one line each: rule, its meaning, and the first elements.
+
+        ``rules`` asks for these rules only.
+        """
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("within => axe.run(within || document, {resultTypes: ['violations']})", within)[
-            "violations"
-        ]
+        options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+        found = self.page.evaluate("options => axe.run(document, options)", options)["violations"]
         return [
             f"{one['id']} ({one['help']}): {len(one['nodes'])} × {node['html'][:160]} {node['failureSummary'][:300]}"
             for one in found

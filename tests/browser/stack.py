@@ -22,7 +22,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 PASSWORD = "quiet harbour lights"
-START_SECONDS = 90
+START_SECONDS = 180
 
 # The first people and accounts.  What the machine itself lists as accounts goes: pages must be alike everywhere.
 _PEOPLE = """
