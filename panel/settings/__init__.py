@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 from pathlib import Path
@@ -10,7 +11,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from panel.settings.database import database
-from panel.settings.env import Env
+from panel.settings.env import Env, require
 from panel.settings.logging import configuration
 
 BASE_DIR = Path(__file__).resolve().parents[2]
@@ -31,14 +32,26 @@ SECRET_KEY = env.secret("SECRET_KEY")
 SECRET_KEY_GIVEN = bool(SECRET_KEY)
 if not SECRET_KEY:
     _file = DATA_DIR / "secret_key"
-    if _file.exists():
+    if os.access(_file, os.R_OK):
         SECRET_KEY = _file.read_text().strip()
+    elif _file.exists():
+        raise ImproperlyConfigured(f"{_file} cannot be read by this user; give it to the panel's group.")
     elif PRODUCTION:
         raise ImproperlyConfigured("HOLDFAST_SECRET_KEY is not set; give it, or HOLDFAST_SECRET_KEY_FILE.")
     else:
         SECRET_KEY = secrets.token_urlsafe(50)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", () if PRODUCTION else ("127.0.0.1", "localhost", "[::1]", "testserver"))
 CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
+for _origin in CSRF_TRUSTED_ORIGINS:
+    env.url(_origin, "TRUSTED_ORIGINS", ("https", "http"))
+if PRODUCTION:
+    require(not DEBUG, "HOLDFAST_DEBUG and HOLDFAST_PRODUCTION exclude each other; take HOLDFAST_DEBUG out.")
+    require(
+        ALLOWED_HOSTS, "HOLDFAST_ALLOWED_HOSTS is empty; write the names the panel is reached by, such as b.example."
+    )
+    require(
+        len(SECRET_KEY) >= 50, "HOLDFAST_SECRET_KEY is too short; write at least 50 characters that nobody guesses."
+    )
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -109,9 +122,12 @@ TEMPLATES = [
 DATABASES = {"default": database(env.text("DATABASE_URL"), DATA_DIR, env.secret("DATABASE_PASSWORD"))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 BROKER_SOCKET = DATA_DIR / "run" / "broker.sock"
-REDIS_URL = env.secret("REDIS_URL", f"unix://{BROKER_SOCKET}?db=0")
+REDIS_URL = env.url(env.secret("REDIS_URL", f"unix://{BROKER_SOCKET}?db=0"), "REDIS_URL", ("redis", "rediss", "unix"))
 EMBEDDED_BROKER = REDIS_URL.startswith("unix://") and str(BROKER_SOCKET) in REDIS_URL
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 4, low=1, high=64)
+WEB_PROCESSES = env.number("WEB_PROCESSES", 1, low=1, high=32)
+LISTEN_HOST = env.text("LISTEN_HOST", "127.0.0.1")
+LISTEN_PORT = env.number("LISTEN_PORT", 8000, low=1, high=65535)
 WORKER_NAME = env.label("WORKER_NAME", socket.gethostname())
 WORKER_QUEUE = env.label("WORKER_QUEUE", "server.local")
 

@@ -22,7 +22,11 @@ def database(url: str, data: Path, password: str = "") -> dict[str, Any]:
             "NAME": str(data / "db" / "panel.sqlite3"),
             "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": _SQLITE_START},
         }
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:
+        raise ImproperlyConfigured("HOLDFAST_DATABASE_URL has a port that is no number from 1 to 65535.") from None
     if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
         raise ImproperlyConfigured(
             "HOLDFAST_DATABASE_URL must read postgresql://user@host:port/name; leave it empty for SQLite."
@@ -33,7 +37,7 @@ def database(url: str, data: Path, password: str = "") -> dict[str, Any]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": password or unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
-        "PORT": parts.port or 5432,
+        "PORT": port,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }

@@ -13,8 +13,15 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "HOLDFAST_"
+_OTHERS = (PREFIX + "ENGINE_",)
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
+
+
+def require(condition: object, sentence: str) -> None:
+    """Stop the start with a sentence unless a condition holds."""
+    if not condition:
+        raise ImproperlyConfigured(sentence)
 
 
 class Env:
@@ -22,9 +29,16 @@ class Env:
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
         self._variables = os.environ if variables is None else variables
+        self._known: set[str] = set()
+
+    def unknown(self) -> list[str]:
+        """Return the names of variables with our prefix that nothing has read."""
+        mine = (name for name in self._variables if name.startswith(PREFIX) and not name.startswith(_OTHERS))
+        return sorted(name for name in mine if name.removeprefix(PREFIX) not in self._known)
 
     def text(self, name: str, default: str = "") -> str:
         """Return a text; an empty variable counts as not set."""
+        self._known.add(name)
         return self._variables.get(PREFIX + name, "").strip() or default
 
     def flag(self, name: str, *, default: bool) -> bool:
@@ -69,6 +83,13 @@ class Env:
             raise ImproperlyConfigured(f"{PREFIX}{name} is {str(path)!r}; write a path that begins with /.")
         return path
 
+    def url(self, value: str, name: str, schemes: Iterable[str]) -> str:
+        """Return an address that begins with one of the schemes; ``name`` is the variable it came from."""
+        allowed = [f"{scheme}://" for scheme in schemes]
+        if not value.startswith(tuple(allowed)):
+            raise ImproperlyConfigured(f"{PREFIX}{name} must begin with one of: {', '.join(allowed)}")
+        return value
+
     def words(self, name: str, default: Iterable[str] = ()) -> list[str]:
         """Return the parts of a list separated by commas."""
         value = self.text(name)
@@ -76,14 +97,16 @@ class Env:
 
     def secret(self, name: str, default: str = "") -> str:
         """Return a secret, from the variable itself or from the file that ``NAME_FILE`` names."""
-        file = self.text(name + "_FILE")
+        file, given = self.text(name + "_FILE"), self.text(name)
         if not file:
-            return self.text(name, default)
-        if self.text(name):
+            return given or default
+        if given:
             raise ImproperlyConfigured(f"Both {PREFIX}{name} and {PREFIX}{name}_FILE are set; keep one of them.")
         try:
-            return Path(file).read_text().strip()
-        except OSError as error:
-            raise ImproperlyConfigured(
-                f"{PREFIX}{name}_FILE names {file}, which cannot be read: {error.strerror}."
-            ) from None
+            found = Path(file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", "it is no text")
+            raise ImproperlyConfigured(f"{PREFIX}{name}_FILE names {file}, which cannot be read: {why}.") from None
+        if not found:
+            raise ImproperlyConfigured(f"{PREFIX}{name}_FILE names {file}, which is empty.")
+        return found

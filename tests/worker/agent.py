@@ -20,6 +20,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
+from django.test.utils import override_settings  # noqa: E402
 
 from backups.models import IntegrityCheck, MarkedWhy, Repository, Schedule, Snapshot  # noqa: E402
 from backups.services.schedules import ScheduleData, schedule_create, schedule_run  # noqa: E402
@@ -47,6 +48,15 @@ def set_up() -> dict[str, list[str]]:
     return {part.name: part.command for part in supervisor.parts("127.0.0.1", 0, None)}
 
 
+def collect() -> None:
+    """Put the static files where the web server takes them from, once; without compressing them, which takes long."""
+    if (settings.STATIC_ROOT / "staticfiles.json").exists():
+        return
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}
+    with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}):
+        call_command("collectstatic", verbosity=0, interactive=False)
+
+
 def tidy() -> None:
     """Forget all jobs, schedules and settings; what is in repositories stays."""
     Snapshot.objects.all().delete()
@@ -58,6 +68,7 @@ def tidy() -> None:
     for folder in Path(settings.LOCAL_BACKUPS_DIR).iterdir():
         shutil.rmtree(folder)
     Option.objects.all().delete()
+    Destination.objects.exclude(kind="local").delete()
 
 
 def account(name: str, home: str) -> int:
@@ -71,7 +82,9 @@ def account(name: str, home: str) -> int:
 
 def schedule(name: str, account: int, **values: Any) -> int:
     fields = {"name": name, "scope": "web", "frequency": "daily", "hour": 3, "retention": {"last": 5}} | values
-    data = ScheduleData(Server.objects.get(), Account.objects.get(pk=account), list(Destination.objects.all()), fields)
+    data = ScheduleData(
+        Server.objects.get(), Account.objects.get(pk=account), list(Destination.objects.filter(kind="local")), fields
+    )
     return int(schedule_create(data, actor=None).pk)
 
 
@@ -231,8 +244,9 @@ def secrets_of_installation() -> list[str]:
 CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        set_up, tidy, account, schedule, run, job, jobs, cancel, due, overdue, ring_often, option, locks, empty_jobs,
-        claim_all, mark, damaged, schedules, stop_check_after, upkeep, integrity, claim_one, left, attempts, snapshots,
+        set_up, collect, tidy, account, schedule, run, job, jobs, cancel, due, overdue, ring_often, option, locks,
+        empty_jobs, claim_all, mark, damaged, schedules, stop_check_after, upkeep, integrity, claim_one, left,
+        attempts, snapshots,
         password, secrets_of_installation,
     )
 }  # fmt: skip

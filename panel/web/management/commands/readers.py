@@ -7,10 +7,13 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import close_old_connections
 
 from backups.readers import Readers, serve
+from worker.beats import beat
 
 _THREADS = 4
+_BEAT_SECONDS = 20.0
 
 
 class Command(BaseCommand):
@@ -26,7 +29,9 @@ class Command(BaseCommand):
         threads = [threading.Thread(target=serve, args=(readers, stop), daemon=True) for _ in range(_THREADS)]
         for thread in threads:
             thread.start()
-        stop.wait()
+        while not stop.wait(_BEAT_SECONDS):
+            close_old_connections()
+            beat("readers")
         for thread in threads:
             thread.join(5)
         readers.close()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
-from panel.web import firstrun, supervisor
+from panel.web import firstrun, handover, supervisor
+from worker.process import only_one
 from worker.reaper import reap
 
 
@@ -30,11 +30,15 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         """Set up and run."""
         firstrun.make_folders()
+        try:
+            only_one(settings.DATA_DIR / "run" / "up.lock", patience=5.0)
+        except BlockingIOError:
+            raise CommandError(f"Holdfast is running already in {settings.DATA_DIR}.") from None
         call_command("migrate", verbosity=0, interactive=False)
         call_command("collectstatic", verbosity=0, interactive=False)
         reap(worker="")
         password = firstrun.make_rows(sample=not options["no_sample"])
-        web = supervisor.web_user()
+        web = handover.web_user()
         if web is not None:
             web = self._hand_over(web)
         if password:
@@ -45,13 +49,8 @@ class Command(BaseCommand):
 
     def _hand_over(self, web: tuple[int, int]) -> tuple[int, int] | None:
         """Give the web process's user what it needs; None if it could not read the program anyway."""
-        if not supervisor.can_read(web, settings.BASE_DIR / "manage.py"):
+        if not handover.can_read(web, settings.BASE_DIR / "manage.py"):
             self.stderr.write("The web process stays root: its own user cannot read the program's folder.\n")
             return None
-        data = settings.DATA_DIR
-        for path in (data / "db", *(data / "db").iterdir(), data / "secret_key", settings.DOWNLOADS_DIR):
-            if path.exists():
-                os.chown(path, web[0], web[1])
-        os.chown(data / "run", 0, web[1])
-        (data / "run").chmod(0o2770)
+        handover.hand_over(web)
         return web
