@@ -65,18 +65,21 @@ def first_steps(user: Any, context: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     any_schedule = Schedule.objects.present().exists()
     done = [
-        ("Add a destination", "Where backups go.", "destinations:destination_create", bool(context["destinations"])),
-        ("Make a schedule", "What, when, and how long it is kept.", "backups:schedule_create", any_schedule),
-        ("See the first good backup", "Run now starts it.", "backups:schedule_list", bool(context["safe"])),
-        ("Save the key outside this server", "Without it nobody can restore.", "backups:schedule_list",
+        ("Add a destination", "Where backups go.", "Add destination", "destinations:destination_create",
+         bool(context["destinations"])),
+        ("Make a schedule", "What, when, and how long it is kept.", "New schedule", "backups:schedule_create",
+         any_schedule),
+        ("See the first good backup", "Run now starts it.", "To the schedules", "backups:schedule_list",
+         bool(context["safe"])),
+        ("Save the key outside this server", "Without it nobody can restore.", "Save key", "backups:schedule_list",
          any_schedule and not context["unsaved"]),
     ]  # fmt: skip
-    if all(step[3] for step in done):
+    if all(good for *_, good in done):
         return []
-    first = next(number for number, step in enumerate(done) if not step[3])
+    first = next(number for number, (*_, good) in enumerate(done) if not good)
     return [
-        {"title": title, "text": text, "view": view, "done": good, "live": number == first}
-        for number, (title, text, view, good) in enumerate(done)
+        {"title": title, "text": text, "button": button, "view": view, "done": good, "live": number == first}
+        for number, (title, text, button, view, good) in enumerate(done)
     ]
 
 
@@ -116,10 +119,10 @@ def newest_trouble(days: dict[date, dict[str, int]], today: date) -> str:
         return ""
     day, results = bad[0], days[bad[0]]
     state, total = worst_of(results), sum(results.values())
-    when = {today: "today", today - timedelta(days=1): "yesterday"}.get(day, f"{day:%b} {day.day}")
+    when = {today: "Today", today - timedelta(days=1): "Yesterday"}.get(day, f"On {day:%b} {day.day}")
     verb = {"failed": "failed", "overdue": "did not start", "partial": "were done in part", "warning": "had warnings"}
     before = f" Before that, {bad[1]:%b} {bad[1].day} was not all good." if len(bad) > 1 else ""
-    return f"Newest: {when} {results[state]:,} of {count(total, 'run')} {verb[state]}.{before}"
+    return f"{when} {results[state]:,} of {count(total, 'run')} {verb[state]}.{before}"
 
 
 def _failed(user: Any, now: datetime) -> list[Job]:
