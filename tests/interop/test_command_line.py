@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from backups.engine.edit import save_snapshot
+from destinations.storage.errors import ReadOnlyStore, StoreError, StoreFull
+from destinations.storage.local import LocalStore
 from tests.interop.ours import Ours, new_repository
 
 
@@ -110,3 +112,15 @@ def test_packs_to_repair_are_named_by_the_beginning_of_an_id_that_is_there(ours:
     process = ours.fork("repair", "packs", other[:8], cwd=ours.repo.parent)
     assert other in process.communicate()[1].decode()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("error", [ReadOnlyStore, StoreFull])
+def test_where_no_lock_can_be_written_the_way_without_is_named(
+    ours: Ours, monkeypatch: pytest.MonkeyPatch, error: type[StoreError]
+) -> None:
+    def put(_: LocalStore, key: str, data: object) -> None:
+        raise error("no room for a lock", key=key)
+
+    monkeypatch.setattr(LocalStore, "put", put)
+    assert "--no-lock" in refused(ours, "snapshots")
+    assert "no snapshots" in ours.quick("--no-lock", "snapshots")

@@ -54,6 +54,8 @@ def snapshots(session: Session) -> int:
         for line in snapshot_table(items, compact=args.compact):
             session.console.result(line)
         session.console.result(f"{len(items)} snapshots")
+    if not groups:
+        session.console.line("there are no snapshots")
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from backups.engine.ports import CancelToken, Source
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot, SnapshotFilter, find_snapshot
 from destinations.storage.base import ObjectStore
+from destinations.storage.errors import ReadOnlyStore, StoreFull
 
 LockKind = Literal["shared", "exclusive", "none"]
 
@@ -63,7 +64,13 @@ class Session:
                     self._load_index(repository)
                 yield repository
                 return
-            with repository.locked(exclusive=lock == "exclusive", wait=self.args.retry_lock) as held:
+            with ExitStack() as stack:
+                try:
+                    held = stack.enter_context(
+                        repository.locked(exclusive=lock == "exclusive", wait=self.args.retry_lock)
+                    )
+                except (ReadOnlyStore, StoreFull) as error:
+                    raise BadRequest(f"the lock cannot be written: {error}; --no-lock does without one") from error
                 self.lock = held
                 if index and lock == "exclusive":
                     repository.load_index()
