@@ -30,6 +30,7 @@ LIFE = {
     SignInLink.Purpose.RESET: timedelta(hours=1),
     SignInLink.Purpose.SSO: timedelta(seconds=60),
 }
+_HERE = "http://127.0.0.1:8000"
 _RESETS_PER_USER, _RESETS_PER_ADDRESS = 3, 10
 
 
@@ -80,7 +81,7 @@ def link_use(secret: str, *purposes: str) -> User:
 def link_address(secret: str, purpose: str, base: str = "") -> str:
     """Return the whole address of a link.  ``base`` is what the request came by; the setting wins."""
     door = "accounts:sso" if purpose == SignInLink.Purpose.SSO else "accounts:welcome"
-    return (str(option("panel_url")) or settings.PANEL_URL or base).rstrip("/") + reverse(door, args=[secret])
+    return (str(option("panel_url")) or settings.PANEL_URL or base or _HERE).rstrip("/") + reverse(door, args=[secret])
 
 
 def link_send(user: User, purpose: str, *, actor: Any, base: str) -> str:

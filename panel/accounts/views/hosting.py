@@ -37,7 +37,9 @@ def account_list(request: HttpRequest) -> HttpResponse:
     newest = Max("snapshots__taken_at", filter=Q(snapshots__removed_at=None, snapshots__damaged_at=None))
     ordered = accounts.order_by(*_ORDERS.get(chosen["order"], ["name"]), "id")
     page = Paginator(ordered, 50).get_page(request.GET.get("page"))
-    known = dict(Account.objects.filter(pk__in=[row.pk for row in page]).annotate(newest=newest).values_list("pk", "newest"))
+    known = dict(
+        Account.objects.filter(pk__in=[row.pk for row in page]).annotate(newest=newest).values_list("pk", "newest")
+    )
     for account in page:
         account.last_good = known.get(account.pk)
     context = {
