@@ -127,7 +127,7 @@ def _password(request: HttpRequest) -> dict[str, str]:
     return {"request": name, "password": sealer().seal(password_place(name), request.POST.get("password", ""))}
 
 
-def _ask(request: HttpRequest, verb: str, schedule: Schedule, **fields: Any) -> dict[str, Any]:
+def _ask(request: HttpRequest, verb: str, schedule: Schedule, /, **fields: Any) -> dict[str, Any]:
     return ask(
         verb,
         user=request.user,
