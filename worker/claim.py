@@ -31,22 +31,33 @@ def claim_next(worker: str, server_id: int, *, session: tuple[int, str] | None =
     ``session`` (job and lease) takes an item only if the next one belongs to it; without it, items of a job and
     repository that a session works on already are left to that session.  None if there is nothing to take.
     """
+    blocked: set[tuple[str, bool]] = set()
     with transaction.atomic():
         leases.touch(f"claims:{server_id}")
-        for item in _candidates(server_id, session):
-            if item.lease:
-                leases.touch(item.lease)
-                other = leases.holder(item.lease, exclusive=item.exclusive)
-                if other is not None:
-                    _wait(item, f"Waits for: {other.attempt.item.job.name}")
+        while items := _candidates(server_id, session, blocked):
+            for item in items:
+                if _is_blocked(item):
+                    blocked.add((item.lease, item.exclusive))
                     continue
-            if session is not None and (item.job_id, item.lease) != session:
-                return None
-            return _take(item, worker)
+                if session is not None and (item.job_id, item.lease) != session:
+                    return None
+                return _take(item, worker)
     return None
 
 
-def _candidates(server_id: int, session: tuple[int, str] | None) -> list[JobItem]:
+def _is_blocked(item: JobItem) -> bool:
+    """Tell whether somebody else's lease is in the way, and note it on the item."""
+    if not item.lease:
+        return False
+    leases.touch(item.lease)
+    other = leases.holder(item.lease, exclusive=item.exclusive)
+    if other is None:
+        return False
+    _wait(item, f"Waits for: {other.attempt.item.job.name}")
+    return True
+
+
+def _candidates(server_id: int, session: tuple[int, str] | None, blocked: set[tuple[str, bool]]) -> list[JobItem]:
     limits = options("pause_queue", *[slot.label for slot in Slot])
     if limits["pause_queue"]:
         return []
@@ -64,6 +75,8 @@ def _candidates(server_id: int, session: tuple[int, str] | None) -> list[JobItem
     if session is None:
         for job, lease in {(job, lease) for _, job, lease in running if lease}:
             waiting = waiting.exclude(job=job, lease=lease)
+    for lease, exclusive in blocked:
+        waiting = waiting.exclude(lease=lease, exclusive=exclusive)
     return list(waiting[:_LOOK_AHEAD])
 
 
@@ -74,6 +87,8 @@ def _wait(item: JobItem, reason: str) -> None:
 
 def _take(item: JobItem, worker: str) -> Claim | None:
     moment = now()
+    # The job's row first, as everybody else who needs both.
+    Job.objects.filter(pk=item.job_id, state=State.PENDING).update(state=State.RUNNING, started_at=moment)
     mine = JobItem.objects.filter(pk=item.pk, state=State.PENDING).update(
         state=State.RUNNING, started_at=moment, tries=F("tries") + 1, waits_for="", bytes_done=0, files_done=0, speed=0
     )
@@ -83,6 +98,5 @@ def _take(item: JobItem, worker: str) -> Claim | None:
     attempt = Attempt.objects.create(item=item, number=number, worker=worker, started_at=moment, heartbeat_at=moment)
     if item.lease:
         leases.grant(item.lease, attempt, exclusive=item.exclusive)
-    Job.objects.filter(pk=item.job_id, state=State.PENDING).update(state=State.RUNNING, started_at=moment)
     item.refresh_from_db()
     return Claim(item, attempt)

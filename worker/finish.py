@@ -56,17 +56,17 @@ def item_finish(claim: Claim, outcome: Outcome) -> bool:
 
 
 def job_settle(job_id: int) -> None:
-    """Count what is done, and end the job when nothing of it is left."""
-    items = list(
-        JobItem.objects.filter(job=job_id)
-        .order_by("id")
-        .values("state", "result", "error_code", "error", "guidance", "bytes_done", "spec")
-    )
-    ended = [item for item in items if item["state"] in ENDED]
+    """Count what is done, and end the job when nothing of it is left.  Within a transaction."""
     job = Job.objects.filter(pk=job_id, state__in=LIVE)
-    if len(ended) < len(items):
-        job.update(items_done=len(ended))
+    # Two items that end at one moment must see each other: whoever comes second waits here.
+    if Job.objects.select_for_update().filter(pk=job_id, state__in=LIVE).first() is None:
         return
+    mine = JobItem.objects.filter(job=job_id)
+    if mine.filter(state__in=LIVE).exists():
+        job.update(items_done=mine.filter(state__in=ENDED).count())
+        return
+    wanted = ("state", "result", "error_code", "error", "guidance", "bytes_done", "spec")
+    items = list(mine.order_by("id").values(*wanted))
     state = job_state([item["state"] for item in items])
     first = next((item for item in items if item["error"]), None)
     stats = {key: sum(int(item["result"].get(key, 0)) for item in items) for key in _SUMMED}

@@ -70,6 +70,16 @@ def test_a_backup_waits_for_an_exclusive_lease_and_says_so(people: dict[str, Any
     assert claim(people).item.job == waiting
 
 
+def test_items_behind_a_busy_repository_do_not_hold_up_the_others(people: dict[str, Any]) -> None:
+    Option.objects.create(key="slots_backup", value=5)
+    job(people, Kind.CLEANUP, exclusive=True)
+    assert claim(people) is not None
+    job(people, count=120)
+    free = job(people, lease="repository:2")
+    assert claim(people).item.job == free
+    assert claim(people) is None
+
+
 def test_a_lost_worker_gives_its_item_back_once(people: dict[str, Any]) -> None:
     run = job(people)
     for again in (State.PENDING, State.FAILED):

@@ -135,3 +135,17 @@ def test_a_second_worker_of_the_same_name_is_refused(plain: Installation) -> Non
     )  # fmt: skip
     assert second.returncode != 0
     assert "HOLDFAST_WORKER_NAME" in second.stderr
+
+
+def test_items_that_end_at_the_same_moment_end_their_job(production: Installation) -> None:
+    production.call("option", key="slots_backup", value=10)
+    workers = [production.agent() for _ in range(2)]
+    for _ in range(6):
+        production.call("empty_jobs", count=2)
+        for number, worker in enumerate(workers):
+            worker.ask("claim_all", worker=f"w{number}/1", at_once=True)
+        for worker in workers:
+            worker.answer()
+    for worker in workers:
+        worker.close()
+    assert {job["state"] for job in production.call("jobs")} == {"success"}
