@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from destinations.storage.places import Places
+
 Buffer = bytes | bytearray | memoryview
 Data = Buffer | Sequence[Buffer]
 """What is put: one buffer, or the parts of the object in order (so that nothing is joined first)."""
@@ -157,6 +159,13 @@ class Pace(Protocol):
 
     def down_block(self, default: int) -> int:
         """Return how much to receive at once, at most ``default``."""
+
+
+@runtime_checkable
+class SharesConnections(Protocol):
+    """A store whose connections can be counted together with those of other processes."""
+
+    def share_connections(self, places: Places) -> None: ...
 
 
 @runtime_checkable

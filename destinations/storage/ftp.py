@@ -26,6 +26,7 @@ from destinations.storage.ftp_link import FtpLink
 from destinations.storage.ftp_listing import Entry
 from destinations.storage.ftp_meaning import DENIED, FULL, QUOTA, told
 from destinations.storage.names import check_key, check_prefix, check_range, is_key, temporary_name
+from destinations.storage.places import Places
 from destinations.storage.pool import Pool, Tally
 from destinations.storage.walk import Listing, walk
 
@@ -162,6 +163,10 @@ class FtpStore:
         path = self._path(check_key(key))
         with self._pool.lease() as link, told(key):
             return link.sha256(path)
+
+    def share_connections(self, places: Places) -> None:
+        """Connect only from one of ``places``, which other processes use too."""
+        self._pool.share(places)
 
     def close(self) -> None:
         """Log out everywhere."""

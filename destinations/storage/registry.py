@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from destinations.storage.base import ObjectStore
+from destinations.storage.base import ObjectStore, SharesConnections
 from destinations.storage.config import Common, Config, minutes_of
+from destinations.storage.places import Places
 from destinations.storage.wrappers.bandwidth import BandwidthStore, Frame, Rates, Throttle
 from destinations.storage.wrappers.diskguard import DiskGuardedStore
 from destinations.storage.wrappers.limited import LimitedStore
@@ -24,11 +26,16 @@ _DRIVERS = {
 }
 
 
-def make_driver(config: Config) -> ObjectStore:
-    """Return the bare store of a destination, with no wrapper.  Nothing is connected yet."""
+def make_driver(config: Config, shared: Path | None = None) -> ObjectStore:
+    """Return the bare store of a destination, with no wrapper.  Nothing is connected yet.
+
+    ``shared`` is a folder through which all processes of the machine keep to the number of connections together.
+    """
     module, name = _DRIVERS[type(config).__name__]
     driver = getattr(importlib.import_module(module), name)
     store: ObjectStore = driver(getattr(config, "path") if name == "LocalStore" else config)  # noqa: B009
+    if shared and config.connections and isinstance(store, SharesConnections):
+        store.share_connections(Places(shared / "connections", config.connections))
     return store
 
 
@@ -38,14 +45,16 @@ def open_store(
     meter: Meter | None = None,
     watcher: Watcher | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    shared: Path | None = None,
 ) -> ObjectStore:
     """Return the store of a destination with all that its settings ask for.
 
     ``meter`` counts bytes and calls, repeated ones too.  ``watcher`` hears since when the server is gone (epoch
     seconds) and that it is back (None).  ``sleep`` waits between repetitions; it may raise to end the waiting.
+    ``shared`` is a folder of this destination: all processes of the machine keep to its limits together through it.
     """
-    store = make_driver(config)
-    if throttle := throttle_of(config):
+    store = make_driver(config, shared)
+    if throttle := throttle_of(config, shared):
         store = BandwidthStore(store, throttle)
     if meter:
         store = MeteredStore(store, meter)
@@ -60,7 +69,7 @@ def open_store(
     return store
 
 
-def throttle_of(config: Common) -> Throttle | None:
+def throttle_of(config: Common, shared: Path | None = None) -> Throttle | None:
     """Return the pace that the settings ask for, or None if there is no limit at any time."""
     frames = [
         Frame(minutes_of(frame.start), minutes_of(frame.end), Rates(frame.up, frame.down), frozenset(frame.days))
@@ -68,4 +77,13 @@ def throttle_of(config: Common) -> Throttle | None:
     ]
     if not frames and not config.up and not config.down:
         return None
-    return Throttle(Rates(config.up, config.down), frames, now=config.local_time)
+    file = shared / f"pace-{_boot()}" if shared else None
+    return Throttle(Rates(config.up, config.down), frames, now=config.local_time, shared=file)
+
+
+def _boot() -> str:
+    """Return what tells one run of the machine from the next: the clock of a pace begins anew with it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"

@@ -23,6 +23,7 @@ from destinations.storage.config import S3Config
 from destinations.storage.errors import BadConfig, BucketMissing, ObjectMissing, ShortRead, StoreError
 from destinations.storage.forking import renew_after_fork
 from destinations.storage.names import check_key, check_prefix, check_range, is_key
+from destinations.storage.places import Places
 from destinations.storage.pool import Pool, Tally
 from destinations.storage.s3_errors import meaning
 from destinations.storage.s3_http import Body, HttpLink, Raw, Target, target_of
@@ -204,6 +205,10 @@ class S3Store:
         retention = {"Mode": self._config.object_lock or "GOVERNANCE", "RetainUntilDate": until}
         with self._asking(key) as client:
             client.put_object_retention(Bucket=self._config.bucket, Key=self._name(check_key(key)), Retention=retention)
+
+    def share_connections(self, places: Places) -> None:
+        """Connect only from one of ``places``, which other processes use too."""
+        self._pool.share(places)
 
     def close(self) -> None:
         """Close all connections."""

@@ -21,6 +21,7 @@ from destinations.storage.errors import (
     TransferDamaged,
 )
 from destinations.storage.names import check_key, check_prefix, check_range, is_key
+from destinations.storage.places import Places
 from destinations.storage.pool import Pool, Tally
 from destinations.storage.sftp_link import SftpLink
 from destinations.storage.sftp_wire import (
@@ -154,6 +155,10 @@ class SftpStore:
         if found is None:
             raise CapacityUnknown("the server does not tell how much room it has")
         return found
+
+    def share_connections(self, places: Places) -> None:
+        """Connect only from one of ``places``, which other processes use too."""
+        self._pool.share(places)
 
     def close(self) -> None:
         """Log out everywhere."""

@@ -28,6 +28,7 @@ from destinations.storage.errors import (
     StoreUnreachable,
     TimedOut,
 )
+from destinations.storage.sftp_inbox import Inbox
 from destinations.storage.sftp_wire import Broken, Status, Wire
 
 _WINDOW = 16 << 20
@@ -70,6 +71,22 @@ class _WatchedSocket:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
+
+
+class _Pipe:
+    """A channel as the protocol uses it."""
+
+    def __init__(self, channel: paramiko.Channel, inbox: Inbox) -> None:
+        self._channel, self._inbox = channel, inbox
+
+    def send(self, data: memoryview) -> int:
+        """Send some of ``data``, and return how much."""
+        return int(self._channel.send(data))
+
+    def recv(self, needed: int) -> bytes:
+        """Return all there is once it is as much as ``needed``, or less after a while; nothing at the end."""
+        self._inbox.needed = needed
+        return bytes(self._channel.recv(needed))
 
 
 class SftpLink:
@@ -188,6 +205,7 @@ class SftpLink:
         try:
             channel = self._channel = self._transport.open_session(window_size=_WINDOW, timeout=self._config.timeout)
             channel.settimeout(self._config.timeout)
+            inbox = channel.in_buffer = Inbox()
             channel.invoke_subsystem("sftp")
         except paramiko.SSHException as error:
             if self._transport.is_active():
@@ -196,7 +214,7 @@ class SftpLink:
         except (OSError, EOFError) as error:
             raise connection_error(error, self._place) from error
         with self.translated():
-            self.wire = Wire(channel, self._count)
+            self.wire = Wire(_Pipe(channel, inbox), self._count)
         self._transport.set_keepalive(30)
         return f"SFTP with {len(self.wire.extensions)} extensions"
 

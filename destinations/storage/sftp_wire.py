@@ -26,14 +26,16 @@ _LONGEST_PACKET = 1 << 20
 _MOST_AT_ONCE = 256
 _MOST_BYTES_AT_ONCE = 8 << 20
 _READDIRS_AT_ONCE = 3
-_RECEIVE = 4 << 20
 
 
 class Pipe(Protocol):
     """A two-way stream of bytes."""
 
-    def send(self, data: memoryview) -> int: ...
-    def recv(self, count: int) -> bytes: ...
+    def send(self, data: memoryview) -> int:
+        """Send some of ``data``, and return how much."""
+
+    def recv(self, needed: int) -> bytes:
+        """Return what came, as much as ``needed`` if that is not long in coming, or more; nothing at the end."""
 
 
 class Broken(Exception):
@@ -335,7 +337,7 @@ class Wire:
             parts: list[bytes | memoryview] = [self._buffer]
             missing = count - len(self._buffer)
             while missing > 0:
-                part = self._pipe.recv(_RECEIVE)
+                part = self._pipe.recv(missing)
                 if not part:
                     raise Broken("the server ended the connection")
                 parts.append(part)

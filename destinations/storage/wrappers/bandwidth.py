@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from destinations.storage.base import AcceptsPace, Data, ObjectStore, Pace, size_of
 from destinations.storage.forking import renew_after_fork
@@ -69,12 +70,19 @@ class Throttle:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _now,
         sleep: Callable[[float], None] = time.sleep,
+        shared: Path | None = None,
     ) -> None:
-        """Use the rates of the first frame that holds, or ``rates``.  ``clock`` must be the same in all children."""
+        """Use the rates of the first frame that holds, or ``rates``.  ``clock`` must be the same in all children.
+
+        With ``shared``, a file, all processes of the machine that name it keep to the rates together.
+        """
         self._rates, self._frames = rates, tuple(frames)
         self._clock, self._now, self._sleep = clock, now, sleep
         self._current, self._valid_until = rates, float("-inf")
-        self._file = os.memfd_create("pace", os.MFD_CLOEXEC)
+        if shared is None:
+            self._file = os.memfd_create("pace", os.MFD_CLOEXEC)
+        else:
+            self._file = os.open(shared, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, _STATE.size)
         self._shared = mmap.mmap(self._file, _STATE.size)
         self.renew_after_fork()
