@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -49,12 +50,18 @@ def session_spec(
         "path": repository.path,
         "keys": list(dict.fromkeys(keys)),
         "expect": repository.repository_id,
+        "shared": str(shared_folder(repository.destination_id)),
         "lock": lock and not repository.destination.read_only,
         "create": create,
         "exclusive": exclusive,
         "cache": str(settings.CACHE_DIR),
         "nice": _NICE if lock else 0,
     }
+
+
+def shared_folder(destination_id: int) -> Path:
+    """Return the folder through which all sessions keep to a destination's limits together."""
+    return Path(settings.CACHE_DIR) / "shared" / str(destination_id)
 
 
 def secrets_of(spec: dict[str, Any]) -> list[str]:

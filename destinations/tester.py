@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ class TestSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     store: dict[str, Any]
     install_key: str = ""
+    shared: str = ""
 
 
 def main() -> int:
@@ -63,8 +65,11 @@ def say(**fields: Any) -> None:
 
 def _run(spec: TestSpec) -> int:
     config = from_plain(spec.store)
+    shared = Path(spec.shared) if spec.shared else None
+    if shared is not None:
+        shared.mkdir(parents=True, exist_ok=True, mode=0o700)
     bare = make_driver(config)
-    probe = Probe(lambda: _store(config), read_only=config.read_only, clients=_clients(config.connections))
+    probe = Probe(lambda: _store(config, shared), read_only=config.read_only, clients=_clients(config.connections))
     connecting = bare.connect_steps if isinstance(bare, Connects) else ()
     first = ["install a key"] if spec.install_key else []
     found = ["resolve the name"] if hasattr(config, "host") else []
@@ -81,14 +86,14 @@ def _run(spec: TestSpec) -> int:
         say(result=asdict(result))
         good = good and result.state != "failed"
     if good:
-        _tell_room(_store(config))
+        _tell_room(_store(config, shared))
     return 0 if good else 1
 
 
-def _store(config: Any) -> ObjectStore:
-    """Return the store without repetitions, which would hide a bad line, but with its pace."""
-    store = make_driver(config)
-    throttle = throttle_of(config)
+def _store(config: Any, shared: Path | None) -> ObjectStore:
+    """Return the store without repetitions, which would hide a bad line, but with its limits."""
+    store = make_driver(config, shared)
+    throttle = throttle_of(config, shared)
     return BandwidthStore(store, throttle) if throttle else store
 
 

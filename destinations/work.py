@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -114,6 +115,7 @@ def run_test(claim: Claim) -> None:
     hidden = [str(plain[name]) for name in SECRETS[destination.kind] if plain.get(name)]
     run = TestRun(ItemContext(claim, hidden), destination)
     spec = {"store": plain, "install_key": _key_name(claim) if claim.item.spec.get("install_key") else ""}
+    spec["shared"] = str(Path(settings.CACHE_DIR) / "shared" / str(destination.pk))
     stopped = False
     for said in _said_by(spec, run.context):
         if said is None:

@@ -43,8 +43,8 @@ from backups.session.spec import (
     Restore,
     Search,
     SessionSpec,
-    Versions,
     Sweep,
+    Versions,
     decode_command,
     decode_spec,
 )
@@ -235,7 +235,7 @@ def _opened(spec: SessionSpec) -> Repository:
 
 
 def _found(spec: SessionSpec) -> Repository:
-    store = open_store(spec.store, spec.path)
+    store = open_store(spec.store, spec.path, spec.shared)
     cache = Path(spec.cache) if spec.cache else None
     first, *others = spec.keys
     try:

@@ -12,10 +12,12 @@ VERSION = 1
 class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The repository of a session and how to behave.
 
-    ``store`` is a destination's plain configuration with its secrets, ``path`` the repository's place in it.  ``keys``
-    are passwords to try in turn; the first is added to the repository if only a later one opens it.  ``lock`` holds the
-    format's shared lock, or its ``exclusive`` one; ``create`` makes the repository if nothing is there.  The
-    ``stale_locks`` are of our own sessions that died: they are removed first.  ``group`` is a control group to enter.
+    ``store`` is a destination's plain configuration with its secrets, ``path`` the repository's place in it.
+    ``keys`` are passwords to try in turn; the first is added to the repository if only a later one opens it.
+    ``expect`` is the id of the repository that was there before; ``shared`` a folder in which sessions count
+    connections and bytes together.  ``lock`` holds the format's shared lock, or its ``exclusive`` one; ``create``
+    makes the repository if nothing is there. The ``stale_locks`` are of our own sessions that died: they are
+    removed first.  ``group`` is a control group to enter.
     """
 
     version: int = VERSION
@@ -23,6 +25,7 @@ class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     path: str
     keys: list[str]
     expect: str = ""
+    shared: str = ""
     lock: bool = True
     create: bool = False
     cache: str = ""

@@ -7,6 +7,7 @@ import os
 import select
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from backups.engine.errors import Canceled
@@ -57,13 +58,19 @@ tell_traffic = _teller.tell
 tell_traffic_if_due = _teller.tell_if_due
 
 
-def open_store(plain: dict[str, Any], path: str) -> ObjectStore:
-    """Return the store of a destination, narrowed to a repository's path: metered, repeating, paced.  BadConfig."""
+def open_store(plain: dict[str, Any], path: str, shared: str = "") -> ObjectStore:
+    """Return the store of a destination, narrowed to a repository's path: metered, repeating, paced.  BadConfig.
+
+    ``shared`` names the folder through which all sessions keep to the destination's limits together.
+    """
     config = from_plain(plain)
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise BadConfig(f"{path!r} is no path of a repository")
     meter = SharedMeter()
-    store = open_stack(below(config, path), meter=meter, watcher=_say_gone, sleep=_pause)
+    folder = Path(shared) if shared else None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = open_stack(below(config, path), meter=meter, watcher=_say_gone, sleep=_pause, shared=folder)
     if isinstance(store, CountsRequests):
         meter.watch(store.requests)
     _teller.add(meter)
