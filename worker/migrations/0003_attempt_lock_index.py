@@ -4,14 +4,15 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('worker', '0002_key_jobs'),
+        ("worker", "0002_key_jobs"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='attempt',
-            index=models.Index(condition=models.Q(('lock_id', ''), _negated=True), fields=['lock_id'], name='attempt_lock'),
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("lock_id", ""), _negated=True), fields=["lock_id"], name="attempt_lock"
+            ),
         ),
     ]
