@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +23,7 @@ from backups.engine.ports import Entry, SourceFolder
 from backups.engine.repository import Repository
 from backups.engine.saver import Counts, OldTree, Saver
 
+_SPOOL, _SPOOL_SECONDS = "holdfast-packs-", 3600
 LAST_TASK = -1
 """The task after all units: give away what is in no full pack."""
 
@@ -127,7 +130,10 @@ class Spool:
     """
 
     def __init__(self, workspace: Path | None, places: int) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="holdfast-packs-", dir=workspace))
+        _sweep_spools(Path(workspace or tempfile.gettempdir()))
+        self._folder = Path(tempfile.mkdtemp(prefix=_SPOOL, dir=workspace))
+        self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
         self._places = get_context("fork").BoundedSemaphore(places)
 
     def send(self, repository: Repository, builder: PackBuilder) -> tuple[str, str, str, bytes]:
@@ -153,6 +159,22 @@ class Spool:
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._held)
+
+
+def _sweep_spools(workspace: Path) -> None:
+    """Remove what runs that were killed have left: folders of ours that nobody holds any more."""
+    for folder in workspace.glob(f"{_SPOOL}*"):
+        with suppress(OSError):
+            state = folder.lstat()
+            if state.st_uid != os.geteuid() or time.time() - state.st_mtime < _SPOOL_SECONDS:
+                continue
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(held)
 
 
 def do_unit(saver: Saver, unit: Unit) -> list[bytes | None]:

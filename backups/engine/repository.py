@@ -11,7 +11,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
@@ -105,20 +105,21 @@ class Repository:
     ) -> Repository:
         """Make a new repository; RepositoryExists if there is anything of one.
 
-        ``polynomial`` shares the chunking of another repository, so that copies between the two deduplicate.
+        The key that an attempt which was killed left is used if the password opens it.  ``polynomial`` shares the
+        chunking of another repository, so that copies between the two deduplicate.
         """
         if version not in VERSIONS:
             raise Unsupported(f"repository version {version}: only 1 and 2 exist")
-        if _exists(store, CONFIG) or any(True for kind in (KEYS, SNAPSHOTS) for _ in store.list(kind)):
-            raise RepositoryExists("there is a repository, or part of one, at this place already")
+        left = _left_by_init(store, password)
         if isinstance(store, PreparesFolders):
             store.prepare(folders())
-        master = Key.generate()
+        master, name = left or (Key.generate(), "")
         chosen = polynomial if polynomial is not None else random_polynomial()
         config = Config(version, os.urandom(32).hex(), f"{chosen:x}")
-        raw = keys.wrap(master, password, params, created=now_text())
-        name = keys.key_id(raw)
-        store.put(object_key(KEYS, name), raw)
+        if not name:
+            raw = keys.wrap(master, password, params, created=now_text())
+            name = keys.key_id(raw)
+            store.put(object_key(KEYS, name), raw)
         repository = cls(store, master, config, name, cache_root)
         repository.save_config()
         return repository
@@ -515,6 +516,21 @@ def find_key(store: ObjectStore, password: str, hint: str = "") -> tuple[Key, st
     if rejected is not None:
         raise rejected
     raise WrongKey("no key of this repository opens with this password")
+
+
+def _left_by_init(store: ObjectStore, password: str) -> tuple[Key, str] | None:
+    """Return the key and its id where there is nothing but that key, None where there is nothing at all.
+
+    Raises RepositoryExists for anything else.
+    """
+    if not any(_exists(store, name) for name in (CONFIG, SPARE_CONFIG)):
+        used = any(True for kind in (SNAPSHOTS, INDEX, DATA) for _ in store.list(kind))
+        if not used and not any(True for _ in store.list(KEYS)):
+            return None
+        with suppress(WrongKey, KeyRejected, RepositoryMissing):
+            if not used:
+                return find_key(store, password)
+    raise RepositoryExists("there is a repository, or part of one, at this place already")
 
 
 def _read_config(store: ObjectStore) -> bytes:

@@ -8,12 +8,14 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from backups.engine import archiver
+from backups.engine.archive_helper import Spool
 from backups.engine.archiver import BackupResult
 from backups.engine.blob import BlobType, Codec
 from backups.engine.errors import Canceled, EngineError, LockLost, NothingToSave, SourceProblem
@@ -755,3 +757,22 @@ def test_a_link_to_a_strangers_file_is_refused(public_folder: Path, monkeypatch:
         b"source/twice": b"twice",
         b"source/thrice": b"twice",
     }
+
+
+def test_packs_that_a_killed_run_left_waiting_are_removed_by_a_later_one(tmp_path: Path) -> None:
+    def spools() -> set[str]:
+        return {path.name for path in tmp_path.iterdir()}
+
+    living = Spool(tmp_path, 1)
+    (there,) = spools()
+    for name, age in (("holdfast-packs-dead", 4000), ("holdfast-packs-young", 10), ("others", 4000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pack").write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    (tmp_path / "holdfast-packs-link").symlink_to(tmp_path / "others")
+    os.utime(tmp_path / there, (1, 1))
+    Spool(tmp_path, 1).close()
+    assert spools() == {there, "holdfast-packs-young", "holdfast-packs-link", "others"}
+    assert (tmp_path / "others" / "pack").exists()
+    living.close()
+    assert there not in spools()

@@ -50,7 +50,7 @@ from tests.engine.repositories import (
     reopened,
 )
 from tests.engine.running import in_child
-from tests.fakes.faulty_store import CorruptingStore, CountingStore, LyingStore, TruncatingStore
+from tests.fakes.faulty_store import CorruptingStore, CountingStore, Died, DyingStore, LyingStore, TruncatingStore
 
 MASTER = Key(bytes(range(32)), bytes(range(0x20, 0x30)), bytes(range(0x30, 0x40)))
 
@@ -101,6 +101,38 @@ def test_the_key_is_there_before_the_config() -> None:
     store = CountingStore(MemoryStore(), {"put"})
     Repository.create(store, PASSWORD, params=QUICK)
     assert [key.split("/")[0] for _, key in store.log] == ["keys", "config"]
+
+
+def test_a_making_that_was_killed_is_made_whole_by_the_next() -> None:
+    objects: dict[str, bytes] = {}
+    died, at = True, 0
+    while died:
+        at += 1
+        objects.clear()
+        store = DyingStore(MemoryStore(objects), at, after=True)
+        try:
+            Repository.create(store, PASSWORD, params=QUICK)
+            died = store.dead
+        except Died:
+            pass
+        if CONFIG not in objects:
+            if objects:
+                with pytest.raises(RepositoryExists):
+                    Repository.create(MemoryStore(objects), "another", params=QUICK)
+            Repository.create(MemoryStore(objects), PASSWORD, params=QUICK)
+        assert sorted(key.split("/")[0] for key in objects) == ["config", "keys"]
+        Repository.open(MemoryStore(objects), PASSWORD)
+    assert at > 5
+
+
+@pytest.mark.parametrize("left", ["index/" + "ab" * 32, "data/ab/" + "ab" * 32, "config-spare"])
+def test_a_key_beside_more_than_nothing_is_no_start_of_a_repository(left: str) -> None:
+    objects: dict[str, bytes] = {}
+    Repository.create(MemoryStore(objects), PASSWORD, params=QUICK)
+    del objects[CONFIG]
+    objects[left] = b"something"
+    with pytest.raises(RepositoryExists):
+        Repository.create(MemoryStore(objects), PASSWORD, params=QUICK)
 
 
 @pytest.mark.parametrize("left", ["config", "keys/" + "ab" * 32, "snapshots/" + "ab" * 32])
