@@ -7,4 +7,7 @@ from django.urls import path
 from panel.audit import views
 
 app_name = "audit"
-urlpatterns = [path("", views.event_list, name="event_list")]
+urlpatterns = [
+    path("", views.event_list, name="event_list"),
+    path("check/", views.chain_check, name="chain_check"),
+]

@@ -46,7 +46,7 @@ ADMIN = {"system/", "queue/", "backups/history/clear/", "destinations/", "destin
          "accounts/<int:number>/resume/", "accounts/<int:number>/terminate/", "accounts/<int:number>/reassign/",
          "packages/", "packages/new/", "packages/<int:number>/", "packages/<int:number>/delete/", "priorities/",
          "priorities/new/", "priorities/<int:number>/", "priorities/<int:number>/default/",
-         "priorities/<int:number>/delete/", "mail/", "mail/test/"}  # fmt: skip
+         "priorities/<int:number>/delete/", "mail/", "mail/test/", "audit/check/"}  # fmt: skip
 # Administrators and resellers.
 MANAGERS = {"accounts/", "users/", "users/new/"}
 # Administrators, and the reseller of the account.
@@ -79,6 +79,7 @@ OWNED = {
 }  # fmt: skip
 POSTED = (
     "stop/",
+    "check/",
     "suspend/",
     "resume/",
     "terminate/",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import posixpath
 import pwd
 import re
@@ -63,14 +64,17 @@ def account_change(account: Account, changes: Mapping[str, Any], *, actor: Any) 
     if not actor_is_admin(actor) and set(changes) - {"owner"}:
         raise NotAllowed("Resellers change only whose account it is.")
     changed: dict[str, list[str]] = {}
+    wished = copy.copy(account)
     for name in _CHANGEABLE:
         if name in changes and getattr(account, name) != changes[name]:
             changed[name] = [str(getattr(account, name) or ""), str(changes[name] or "")]
-            setattr(account, name, changes[name])
+            setattr(wished, name, changes[name])
     if "home" in changed:
-        account.home = checked_home(account.home)
-    _check_domains(account)
-    _check_people(account, actor)
+        wished.home = checked_home(wished.home)
+    _check_domains(wished)
+    _check_people(wished, actor)
+    for name in changed:
+        setattr(account, name, getattr(wished, name))
     if changed:
         with transaction.atomic():
             account.save(update_fields=list(changed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import secrets
 from collections.abc import Mapping
@@ -48,18 +49,21 @@ def user_change(user: User, changes: Mapping[str, Any], *, actor: Any) -> list[s
     """Change a person and return the names of the fields that really changed.  Invalid, Conflict, NotAllowed."""
     if actor is not None and not actor.is_admin and set(changes) & {"role", "reseller"}:
         raise NotAllowed("Only an administrator changes what somebody is.")
-    old_role, changed = user.role, {}
+    was_admin, changed = user.role == Role.ADMIN, {}
+    wished = copy.copy(user)
     for name in _CHANGEABLE:
         if name in changes and getattr(user, name) != changes[name]:
             changed[name] = [str(getattr(user, name) or ""), str(changes[name] or "")]
-            setattr(user, name, changes[name])
-    _check(user)
+            setattr(wished, name, changes[name])
+    _check(wished)
     if not changed:
         return []
     try:
         with transaction.atomic():
-            if old_role == Role.ADMIN and user.role != Role.ADMIN:
+            if was_admin and wished.role != Role.ADMIN:
                 _keep_an_administrator(user)
+            for name in changed:
+                setattr(user, name, changes[name])
             user.save(update_fields=list(changed))
             if "role" in changed:
                 user.sessions.all().delete()
