@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Exists, Max, OuterRef, Q
 from django.db.models.functions import TruncDate
 
 from backups.models import Schedule, Snapshot
@@ -37,8 +37,7 @@ def safety_of(viewer: Any, now: datetime) -> dict[str, Any]:
     )
     waiting = list(accounts.filter(is_safe=False).order_by("name")[:_LISTED])
     rest = list(accounts.filter(is_safe=True).order_by("is_proven", "name")[: max(0, _LISTED - len(waiting))])
-    for account in waiting + rest:
-        _add_last(account)
+    _add_last(waiting + rest)
     return sums | {"unsafe": sums["total"] - sums["safe"], "waiting": waiting, "urgent": waiting + rest}
 
 
@@ -107,9 +106,9 @@ def _with_moments(accounts: Any, now: datetime) -> Any:
     )
 
 
-def _add_last(account: Any) -> None:
-    good = account.snapshots.filter(removed_at=None, damaged_at=None)
-    account.last_good = good.order_by("-taken_at").values_list("taken_at", flat=True).first()
-    account.last_proven = (
-        good.exclude(proven_at=None).order_by("-proven_at").values_list("proven_at", flat=True).first()
-    )
+def _add_last(accounts: list[Any]) -> None:
+    good = Snapshot.objects.filter(account__in=accounts, removed_at=None, damaged_at=None).order_by()
+    rows = good.values("account").annotate(good=Max("taken_at"), proven=Max("proven_at"))
+    last = {row["account"]: (row["good"], row["proven"]) for row in rows}
+    for account in accounts:
+        account.last_good, account.last_proven = last.get(account.pk, (None, None))

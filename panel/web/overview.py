@@ -6,6 +6,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.db.models import Exists, OuterRef, Q
+
 from backups.models import Schedule
 from backups.safety import WEEKS, damaged_of, heat_map, proofs_of, safety_of, worst_of
 from backups.selectors import overdue_schedules, snapshots_visible, unsaved_keys
@@ -130,13 +132,14 @@ def _failed(user: Any, now: datetime) -> list[Job]:
     jobs = Job.objects.visible_to(user).filter(
         state__in=(State.FAILED, State.PARTIAL), finished_at__gte=now - timedelta(days=1)
     )
-    found: list[Job] = []
-    for job in jobs.select_related("account").order_by("-id")[: 5 * _LISTED]:
-        later = Job.objects.filter(subject=job.subject, pk__gt=job.pk, state__in=(State.SUCCESS, State.WARNING))
-        again = job.kind == Kind.BACKUP and job.subject and later.exists()
-        if not again and job.subject not in {other.subject for other in found if other.subject}:
-            found.append(job)
-    return found[:_LISTED]
+    later = Job.objects.filter(
+        subject=OuterRef("subject"), pk__gt=OuterRef("pk"), state__in=(State.SUCCESS, State.WARNING)
+    )
+    bad = jobs.filter(~Q(kind=Kind.BACKUP) | Q(subject="") | ~Exists(later)).select_related("account").order_by("-id")
+    found: dict[str, Job] = {}
+    for job in bad[: 5 * _LISTED]:
+        found.setdefault(job.subject or f"job:{job.pk}", job)
+    return list(found.values())[:_LISTED]
 
 
 def _first_monday(today: date) -> date:
