@@ -108,21 +108,21 @@ def undo_address(message: Any) -> str:
 
 
 @register.filter
-def human_size(value: float | None) -> str:
-    """Return a size with three digits."""
-    return text.size(value)
+def human_size(value: float | str | None) -> str:
+    """Return a size with three digits; a dash for what is not known, such as a figure that a job never told."""
+    return text.size(None if value in (None, "") else float(value))
 
 
 @register.filter
-def human_duration(value: float | None) -> str:
-    """Return a length of time."""
-    return text.duration(value)
+def human_duration(value: float | str | None) -> str:
+    """Return a length of time; a dash for what is not known."""
+    return text.duration(None if value in (None, "") else float(value))
 
 
 @register.filter
-def thousands(value: int | None) -> str:
-    """Return a number with separators."""
-    return f"{value or 0:,}"
+def thousands(value: int | str | None) -> str:
+    """Return a number with separators; nothing counts as none."""
+    return f"{int(value or 0):,}"
 
 
 @register.filter
