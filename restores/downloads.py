@@ -10,18 +10,16 @@ from django.conf import settings
 from django.db.models import Q
 
 from panel.audit.services import record
-from panel.options.registry import SETTINGS
 from panel.options.selectors import number
 from restores.models import Download
 from worker.states import LIVE, State
 
-_KEPT = 10
 _STRAY = timedelta(days=1)
 
 
 def downloads_kept() -> int:
     """Return how many finished downloads an account keeps (PRF-07)."""
-    return number("downloads_kept") if "downloads_kept" in SETTINGS else _KEPT
+    return number("downloads_kept")
 
 
 def downloads_of(viewer: Any) -> Any:

@@ -173,7 +173,8 @@ class DownloadPlan:
         running.context.progress(Figures(done["data"], done["data"], done["items"]))
         result = {"files": done["items"], "size": done["size"], "seconds": done["seconds"]}
         if status != 0:
-            text = f"{done['problems']:,} items are not in the archive."
+            some = f"{done['problems']:,} items are" if done["problems"] > 1 else "1 item is"
+            text = f"{some} not in the archive."
             return Outcome(
                 State.WARNING, result, "HF-TARGET", text, "The log names them and says why.", done["problems"]
             )

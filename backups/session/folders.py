@@ -156,7 +156,7 @@ def described(item: Item) -> dict[str, object]:
         "raw": spell(raw),
         "kind": item.type,
         "size": item.size if item.type == "file" else None,
-        "changed": item.changed(),
+        "changed": item.changed() or None,
         "mode": f"{unix_mode(item.mode) & 0o7777:04o}",
         "target": shown(target)[:300],
     }

@@ -162,7 +162,7 @@ class Putting:
         say(
             "restored",
             self._command.item,
-            files_restored=result.files + result.links + result.others,
+            files_restored=result.files + result.links,
             files_unchanged=result.unchanged,
             files_skipped=result.skipped,
             deleted=result.deleted,

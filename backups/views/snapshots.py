@@ -60,6 +60,9 @@ def snapshot_browse(request: HttpRequest, number: int) -> HttpResponse:
     """Show a folder of a snapshot, or what a search in it finds."""
     snapshot = get_object_or_404(snapshots_visible(request.user), pk=number)
     path, query = _path(request), request.GET.get("q", "").strip()[:200]
+    single = request.GET.get("open") == "1"
+    if "path" not in request.GET and not query and "web" in snapshot.components:
+        path, single = "web", True
     start = int(request.GET["start"]) if request.GET.get("start", "").isdecimal() else 0
     sort = request.GET.get("sort", "name") if request.GET.get("sort") in _SORTS else "name"
     down = request.GET.get("down") == "1"
@@ -72,7 +75,6 @@ def snapshot_browse(request: HttpRequest, number: int) -> HttpResponse:
         if query:
             answer = _ask(request, "search", snapshot, path=path, text=query)
         else:
-            single = "path" not in request.GET or request.GET.get("open") == "1"
             answer = _ask(
                 request, "list", snapshot, path=path, start=start, count=PAGE, sort=sort, down=down, open_single=single
             )

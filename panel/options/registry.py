@@ -39,6 +39,16 @@ SETTINGS = {
             1,
             3650,
         ),
+        Setting(
+            "downloads_kept",
+            "performance",
+            "Downloads to keep for each account",
+            10,
+            "Older finished ones are removed. 0 = no limit.",
+            "downloads",
+            0,
+            1000,
+        ),
         Setting("download_days", "general", "Days to keep downloads", 7, "0 = for ever.", "days", 0, 3650),
         Setting(
             "backup_enabled",

@@ -21,6 +21,7 @@ _ADMIN = (
     ("backups:schedule_list", "Backups", "database-export"),
     ("worker:queue", "Queue", "layout-list"),
     ("destinations:destination_list", "Destinations", "server-2"),
+    ("restores:download_list", "Downloads", "download"),
     ("options:settings_home", "Settings", "settings"),
     ("audit:event_list", "Audit", "file-search"),
     ("panel:system", "System", "activity"),
@@ -28,9 +29,15 @@ _ADMIN = (
 _USER = (
     ("panel:overview", "Overview", "shield-check"),
     ("backups:schedule_list", "Backups", "database-export"),
+    ("restores:wizard", "Browse & restore", "folder-open"),
+    ("restores:download_list", "Downloads", "download"),
     ("accounts:mine", "My settings", "settings"),
 )
 _SECTIONS = {"panel:overview": "panel:overview", "panel:system": "panel:system", "accounts:mine": "accounts:mine"}
+_SECTIONS |= dict.fromkeys(
+    ("restores:download_list", "restores:download_file", "restores:download_remove"), "restores:download_list"
+)
+_LOOKING = ("backups:snapshot_browse", "backups:file_versions", "backups:file_preview", "restores:")
 _BY_SPACE = {
     "accounts": "accounts:account_list", "backups": "backups:schedule_list", "restores": "backups:schedule_list",
     "worker": "worker:queue", "destinations": "destinations:destination_list", "options": "options:settings_home",
@@ -48,6 +55,8 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     match = request.resolver_match
     name = match.view_name if match else ""
     section = _SECTIONS.get(name) or ("backups:schedule_list" if name == "worker:job_detail" else "")
+    if not section and not user.is_admin and name.startswith(_LOOKING):
+        section = "restores:wizard"
     section = section or _BY_SPACE.get(name.partition(":")[0], "")
     shown = options("time_format", "host_name", "backup_enabled", "pause_queue")
     foot = Server.objects.order_by("pk").first() if user.is_admin else None

@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from backups.models import Schedule, Snapshot
+from backups.models import Repository, Schedule, Snapshot
 from backups.readers import Readers
 from backups.services.schedules import ScheduleData, schedule_create, schedule_run
 from panel.core.errors import PanelError
@@ -24,6 +24,7 @@ from restores.choosing import Part, home_path
 from restores.models import Download, Restore
 from restores.services import RestoreRequest, restore_request
 from worker.asking import Refused
+from worker.clock import now
 from worker.models import Job
 from worker.run import work
 
@@ -59,6 +60,16 @@ class Site:
         self.work()
         ended(job)
         return Snapshot.objects.filter(kind="manual").latest("pk")
+
+    def pretended(self) -> Snapshot:
+        """The row of a snapshot that is nowhere, for what never opens a repository."""
+        repository = Repository.objects.create(
+            destination=self.people["destination"], path=self.account.uid, account=self.account
+        )
+        return Snapshot.objects.create(
+            repository=repository, snapshot_id="a" * 64, tree="b" * 64, account=self.account, scope="web",
+            components=["web"], taken_at=now(), schedule=self.schedule,
+        )  # fmt: skip
 
     def work(self) -> None:
         """Do what waits."""
@@ -119,14 +130,11 @@ def write(home: Path, files: dict[str, bytes]) -> None:
 
 
 @pytest.fixture
-def site(
-    people: dict[str, Any], keys: MasterKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Site]:
+def site(people: dict[str, Any], keys: MasterKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """An account with files and a schedule, and a panel whose folders are below a temporary one."""
     for name in ("DOWNLOADS_DIR", "WORKSPACE_DIR", "CACHE_DIR"):
         (tmp_path / name.lower()).mkdir()
         monkeypatch.setattr(settings, name, tmp_path / name.lower())
-    monkeypatch.setenv("HOLDFAST_TEST", "1")
     home = tmp_path / "home" / "alice"
     write(home, FILES)
     account = people["alice_account"]

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 from backups.services.schedules import schedules_tick
 from backups.services.upkeep import upkeep_tick
 from notifications.ticks import letters_tick
+from restores.downloads import downloads_tick
 from worker.scheduler import run
 
 
@@ -24,4 +25,4 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        run([schedules_tick, upkeep_tick, letters_tick], stop)
+        run([schedules_tick, upkeep_tick, letters_tick, downloads_tick], stop)
