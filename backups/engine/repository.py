@@ -247,15 +247,20 @@ class Repository:
     def put_and_prove(self, key: str, data: Data, digest: str) -> None:
         """Put an object and see that it is there: its size, or all of it where the storage protects no transfer.
 
-        ``digest`` is its SHA-256 in hexadecimal.  Raises StoreError, Corrupt.
+        ``digest`` is its SHA-256 in hexadecimal.  Raises StoreError, and Corrupt for an object that is not what was
+        sent; it is removed again, so that it is in nobody's way.
         """
         store = self.store
         store.put(key, data)
-        size = sum(map(len, parts_of(data)))
-        if store.stat(key) != size:
-            raise Corrupt(f"{key} has another size than was sent", kind="object", object_id=digest)
-        if not store.capabilities.verified_put and sha256(store.get(key)).hexdigest() != digest:
-            raise Corrupt(f"{key} reads back differently than it was sent", kind="object", object_id=digest)
+        try:
+            if store.stat(key) != sum(map(len, parts_of(data))):
+                raise Corrupt(f"{key} has another size than was sent", kind="object", object_id=digest)
+            if not store.capabilities.verified_put and sha256(store.get(key)).hexdigest() != digest:
+                raise Corrupt(f"{key} reads back differently than it was sent", kind="object", object_id=digest)
+        except Corrupt:
+            with suppress(StoreError):
+                store.delete(key)
+            raise
 
     def exclude_missing_packs(self, names: Iterable[str] = ()) -> int:
         """Take the blobs of packs that are not there for unknown, so that they are stored again; return how many packs.
