@@ -50,6 +50,7 @@ def banner_context(viewer: Any) -> dict[str, Any]:
         "running_many": len(running),
         "more": max(0, len(running) - SHOWN),
         "waiting": waiting,
+        "live": len(jobs),
         "beat": seen,
         "beat_quiet": quiet,
         "states": states,

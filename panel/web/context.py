@@ -101,4 +101,4 @@ def _tasks(request: HttpRequest, *, twelve: bool) -> dict[str, Callable[[], str]
 
         return drawn
 
-    return {"banner": draw("tasks"), "scheduler_seen": draw("seen")}
+    return {"banner": draw("tasks"), "scheduler_seen": draw("seen"), "queue_count": draw("count")}
