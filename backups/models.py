@@ -230,6 +230,15 @@ class Snapshot(models.Model):
         indexes = [
             models.Index(fields=["account", "-taken_at"], name="snapshot_account"),
             models.Index(fields=["schedule", "-taken_at"], name="snapshot_schedule"),
+            models.Index(fields=["-taken_at", "-id"], condition=Q(removed_at=None), name="snapshot_newest"),
+            models.Index(fields=["-damaged_at"], condition=Q(damaged_at__isnull=False), name="snapshot_damaged"),
+            models.Index(
+                fields=["account", "-proven_at"], condition=Q(proven_at__isnull=False), name="snapshot_proven"
+            ),
+            models.Index(
+                fields=["marked_at"], condition=Q(marked_at__isnull=False, removed_at=None), name="snapshot_marked"
+            ),
+            models.Index(fields=["taken_at"], condition=Q(kind="safety", removed_at=None), name="snapshot_safety"),
         ]
 
     @property

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 
 from worker import leases
 from worker.claim import Claim
 from worker.clock import now
 from worker.models import Attempt, Event, Job, JobItem
-from worker.states import ENDED, LIVE, State, job_state
+from worker.states import LIVE, State, job_state
 
 _SUMMED = ("files_new", "files_changed", "files_unmodified", "data_added", "files_restored", "files_skipped")
 
@@ -62,8 +62,9 @@ def job_settle(job_id: int) -> None:
     if Job.objects.select_for_update().filter(pk=job_id, state__in=LIVE).first() is None:
         return
     mine = JobItem.objects.filter(job=job_id)
-    if mine.filter(state__in=LIVE).exists():
-        job.update(items_done=mine.filter(state__in=ENDED).count())
+    left = mine.filter(state__in=LIVE).count()
+    if left:
+        job.update(items_done=F("items_total") - left)
         return
     wanted = ("state", "result", "error_code", "error", "guidance", "bytes_done", "spec")
     items = list(mine.order_by("id").values(*wanted))

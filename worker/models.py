@@ -110,6 +110,7 @@ class JobItem(models.Model):
             ),
             models.Index(fields=["server", "slot"], condition=Q(state="running"), name="item_running"),
             models.Index(fields=["account", "-finished_at"], name="item_account"),
+            models.Index(fields=["job"], condition=Q(state__in=["pending", "running"]), name="item_live"),
         ]
 
 

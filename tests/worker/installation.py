@@ -112,7 +112,8 @@ class Installation:
 
     def tidy(self) -> None:
         """End all parts but the broker, and forget what waits and the settings."""
-        self.stop(*[name for name in self.processes if name != "broker"])
+        for name in [name for name in self.processes if name != "broker"]:
+            self.stop(name)
         self.call("tidy")
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ def nightly(here: Installation, megabytes: int = 60, **values: Any) -> int:
 def broker(here: Installation) -> redis.Redis:
     file = here.env.get("HOLDFAST_REDIS_URL_FILE")
     url = Path(file).read_text().strip() if file else f"unix://{here.folder}/data/run/broker.sock"
-    return redis.Redis.from_url(url)
+    return redis.Redis.from_url(url, socket_timeout=300)
 
 
 def test_a_killed_worker_costs_nothing_but_time(anywhere: Installation) -> None:

@@ -1,0 +1,80 @@
+"""A page needs as many queries in a large installation as in a small one, and never many."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from backups.models import Repository, Schedule, Snapshot
+from destinations.models import Destination
+from panel.accounts.models import Account, Role, User
+from panel.audit.services import record
+from tests.scale.measure import pages_without_numbers
+from worker.clock import now
+from worker.models import Attempt, Job, JobItem, JobLogLine
+from worker.states import Slot, State
+
+pytestmark = pytest.mark.django_db
+MOST = 30
+"""Queries of the dearest page, the overview, which looks into every app."""
+LISTS = {"/backups/history/": 18, "/backups/restore/": 18, "/backups/schedules/": 18, "/accounts/": 18, "/queue/": 14,
+         "/audit/": 14, "/destinations/": 14, "/tasks/active/": 9}  # fmt: skip
+
+
+def grow(people: dict[str, Any], start: int, end: int) -> None:
+    """Add rows of every kind that lists show, belonging to alice in part."""
+    moment, server = now(), people["server"]
+    standard = people["alice_account"]
+    for number in range(start, end):
+        owner = User.objects.create_user(f"person{number}", role=Role.END_USER)
+        mine = people["alice"] if number % 2 else owner
+        account = Account.objects.create(name=f"acc{number}", server=server, home=f"/home/acc{number}", owner=mine,
+                                         package=standard.package, priority=standard.priority)  # fmt: skip
+        destination = Destination.objects.create(name=f"D{number}", kind="local", config={"path": f"/nowhere/{number}"})
+        schedule = Schedule.objects.create(name=f"S{number}", server=server, account=account, retention={"last": 3},
+                                           next_run_at=moment + timedelta(hours=number + 1))  # fmt: skip
+        schedule.destinations.add(destination)
+        repository = Repository.objects.create(destination=destination, path=account.uid, account=account)
+        for state in (State.SUCCESS, State.FAILED, State.RUNNING, State.PENDING):
+            live = state in (State.RUNNING, State.PENDING)
+            subject = f"schedule:{schedule.pk}"
+            job = Job.objects.create(kind="backup", name=schedule.name, subject=subject, server=server,
+                                     account=account, state=state, created_at=moment, items_total=1,
+                                     started_at=moment, finished_at=None if live else moment)  # fmt: skip
+            item = JobItem.objects.create(job=job, account=account, server=server, slot=Slot.BACKUP, state=state,
+                                          label=account.name, lease=repository.lease)  # fmt: skip
+            Attempt.objects.create(item=item, number=1, worker="w/1", started_at=moment, heartbeat_at=moment)
+            JobLogLine.objects.create(job=job, item=item, at=moment, text="a line")
+            Snapshot.objects.create(repository=repository, snapshot_id=f"{job.pk:064x}", tree="b" * 64, account=account,
+                                    schedule=schedule, job=job, scope="web", taken_at=moment)  # fmt: skip
+        record("schedule.created", actor=people["root"], subject=f"schedule:{schedule.pk}")
+
+
+def counted(client: Any) -> dict[str, int]:
+    """Return how many queries each page takes, where there is one."""
+    found: dict[str, int] = {}
+    for path in pages_without_numbers():
+        if client.get(path).status_code != 200:
+            continue
+        with CaptureQueriesContext(connection) as caught:
+            client.get(path)
+        found[path] = len(caught)
+    return found
+
+
+@pytest.mark.parametrize("who", ["root", "alice"])
+def test_no_page_asks_more_of_the_database_when_there_is_more_in_it(
+    who: str, people: dict[str, Any], browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("panel.web.views.broker_version", lambda: "", raising=False)
+    grow(people, 0, 3)
+    small = counted(browser(who))
+    grow(people, 3, 14)
+    large = counted(browser(who))
+    assert len(small) >= 8
+    assert {path: (small.get(path), many) for path, many in large.items() if many > small.get(path, 0)} == {}
+    assert {path: many for path, many in large.items() if many > LISTS.get(path, MOST)} == {}
