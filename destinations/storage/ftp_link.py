@@ -347,6 +347,8 @@ class FtpLink:
     def _passing(self, reply: int, said: str, busy: bool) -> StoreError:
         if reply == 421:
             self._closed = True
+            if not self._config.tls and _WANTS_TLS.search(said):
+                return TlsFailed(f"{self._place} wants a secure connection: {said}")
             if busy or _TOO_MANY.search(said):
                 return ServerBusy(f"{self._place} takes no more connections: {said}")
             return StoreUnreachable(f"{self._place} ended the connection: {said}")

@@ -111,8 +111,18 @@ def _s3(rest: str, env: Mapping[str, str]) -> S3Config:
         pins=_words(env, "HOLDFAST_S3_PINS"),
         addressing=env.get("HOLDFAST_S3_ADDRESSING", "auto"),
         create_bucket=env.get("HOLDFAST_S3_CREATE_BUCKET", "").lower() in _YES,
+        storage_class=env.get("HOLDFAST_S3_STORAGE_CLASS", ""),
+        object_lock=env.get("HOLDFAST_S3_OBJECT_LOCK", "").upper(),
+        object_lock_days=_number(env, "HOLDFAST_S3_OBJECT_LOCK_DAYS"),
         **_common(env),
     )
+
+
+def _number(env: Mapping[str, str], name: str) -> int:
+    text = env.get(name, "") or "0"
+    if not text.isdecimal():
+        raise BadConfig(f"{name} is a number")
+    return int(text)
 
 
 def _common(env: Mapping[str, str]) -> dict[str, Any]:

@@ -104,9 +104,13 @@ class S3Store:
             yield link.open(self._base())
         finally:
             link.close()
-        with self._asking("") as client:
-            client.list_objects_v2(Bucket=self._config.bucket, Prefix=self._name(""), MaxKeys=1)
-        yield f"the bucket {self._config.bucket} can be listed"
+        try:
+            with self._reading("") as client:
+                client.list_objects_v2(Bucket=self._config.bucket, Prefix=self._name(""), MaxKeys=1)
+        except ObjectMissing:
+            yield f"there is no bucket {self._config.bucket} yet; it is made with the first object"
+        else:
+            yield f"the bucket {self._config.bucket} can be listed"
 
     def certificate(self) -> str:
         """Return the certificate's SHA-256, whether or not it is trusted; nothing is asked of the service."""
@@ -141,7 +145,7 @@ class S3Store:
         wanted: dict[str, str] = {}
         if offset or length is not None:
             wanted["Range"] = f"bytes={offset}-" + ("" if length is None else str(offset + length - 1))
-        with self._asking(key) as client:
+        with self._reading(key) as client:
             try:
                 answer = client.get_object(Bucket=self._config.bucket, Key=name, **wanted)
             except ClientError as error:
@@ -156,7 +160,7 @@ class S3Store:
     def stat(self, key: str) -> int:
         """Return the size in bytes; ObjectMissing."""
         name = self._name(check_key(key))
-        with self._asking(key) as client:
+        with self._reading(key) as client:
             return int(client.head_object(Bucket=self._config.bucket, Key=name)["ContentLength"])
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -166,8 +170,11 @@ class S3Store:
         skip = len(self._prefix) + 1 if self._prefix else 0
         more: dict[str, str] = {}
         while True:
-            with self._asking("") as client:
-                page = client.list_objects_v2(Bucket=self._config.bucket, Prefix=start, **more)
+            try:
+                with self._reading("") as client:
+                    page = client.list_objects_v2(Bucket=self._config.bucket, Prefix=start, **more)
+            except ObjectMissing:
+                return
             for found in page.get("Contents", ()):
                 key = found["Key"][skip:]
                 if is_key(key):
@@ -314,6 +321,17 @@ class S3Store:
                 raise BadConfig(f"{self._base().host} does not speak S3 as expected: {text}") from None
             finally:
                 link.finish()
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[Any]:
+        """Do the same for a call that finds nothing where the bucket has yet to be made."""
+        try:
+            with self._asking(key) as client:
+                yield client
+        except BucketMissing:
+            if not self._config.create_bucket:
+                raise
+            raise ObjectMissing(f"{key} is not there, nor is the bucket", key=key) from None
 
     def _client(self) -> Any:
         with self._client_lock:

@@ -45,8 +45,9 @@ def context_for(*, verify: bool, ca: str, pins: tuple[str, ...]) -> ssl.SSLConte
 
 
 def normal_pin(pin: str) -> str:
-    """Return a certificate fingerprint as 64 hex digits; colons, blanks and ``SHA256:`` are allowed on the way in."""
-    text = pin.strip().lower().removeprefix("sha256:").replace(":", "").replace(" ", "")
+    """Return a certificate fingerprint as 64 hex digits; openssl's way to write it is allowed on the way in."""
+    text = pin.strip().lower().removeprefix("sha256").strip(" :").removeprefix("fingerprint=")
+    text = text.replace(":", "").replace(" ", "")
     if not _FINGERPRINT.fullmatch(text):
         raise BadConfig("a pinned certificate is given as the 64 hex digits of its SHA-256 fingerprint")
     return text

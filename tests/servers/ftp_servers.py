@@ -21,6 +21,7 @@ from tests.servers.kinds import (
     program,
     wait_for,
 )
+from tests.servers.ssh_servers import block_of
 
 NOBODY = 65534
 
@@ -42,15 +43,16 @@ class PureFtpd(Server):
         self._add(USER, home)
         self._add("small", small, "1")
         subprocess.run([tool, "mkdb", self.folder / "users.pdb", "-f", self.folder / "users"], check=True)
-        authority = Authority()
-        pin = authority.issue(self.folder / "cert.pem", days=self.certificate_days)
+        ca, pin = self.certificate()
         port, (low, high) = free_port(), free_range(120)
         process = self.run(
             "pure-ftpd",
-            *(server, "-S", f"127.0.0.1,{port}", "-l", f"puredb:{self.folder / 'users.pdb'}"),
-            *("-p", f"{low}:{high}", "-P", "127.0.0.1", "-Y", "1", "-2", str(self.folder / "cert.pem")),
-            *("-A", "-E", "-H", "-u", "1", "-c", "100", "-C", "60", "-U", "077:077", "-g", str(self.folder / "pid")),
-            *self.options,
+            *self.command(
+                *(server, "-S", f"127.0.0.1,{port}", "-l", f"puredb:{self.folder / 'users.pdb'}"),
+                *("-p", f"{low}:{high}", "-P", "127.0.0.1", "-Y", "1", "-2", str(self.folder / "cert.pem")),
+                *("-A", "-E", "-H", "-u", "1", "-c", "100", "-C", "60", "-U", "077:077"),
+                *("-g", str(self.folder / "pid"), *self.options),
+            ),
         )
         wait_for(lambda: listens(port), process, self.log("pure-ftpd"))
         return {
@@ -59,10 +61,20 @@ class PureFtpd(Server):
             "user": USER,
             "password": PASSWORD,
             "home": str(home),
-            "ca": authority.pem,
+            "ca": ca,
             "pin": pin,
             "data_ports": [low, high],
         }
+
+    def certificate(self) -> tuple[str, str]:
+        """Make the certificate; return its authority and its fingerprint."""
+        authority = Authority()
+        pin = authority.issue(self.folder / "cert.pem", days=self.certificate_days)
+        return authority.pem, pin
+
+    def command(self, *words: str | Path) -> list[str | Path]:
+        """Return how to start the server."""
+        return list(words)
 
     def _add(self, user: str, home: Path, megabytes: str = "") -> None:
         # pure-pw would hash the password so dearly that every log-in takes seconds of processor time.
@@ -86,6 +98,29 @@ class PureFtpdExpired(PureFtpd):
     """Shows a certificate that has expired."""
 
     certificate_days = -3
+
+
+class PureFtpdTlsOnly(PureFtpd):
+    """Refuses log-ins without TLS; its certificate is made as docs/destinations.md says."""
+
+    options = ("-Y", "2")
+
+    def certificate(self) -> tuple[str, str]:
+        recipe = block_of("sh", "openssl req")
+        commands = recipe[recipe.index("openssl req") : recipe.index("chmod 600")]
+        commands = commands.replace("/tmp/", f"{self.folder}/")
+        commands = commands.replace("/etc/ssl/private/pure-ftpd.pem", str(self.folder / "cert.pem"))
+        shown = block_of("sh", "-fingerprint").replace("/tmp/", f"{self.folder}/")
+        done = subprocess.run(["sh", "-ec", commands + shown], capture_output=True, text=True, check=True)
+        return "", done.stdout.strip()
+
+
+class PureFtpdSmallDisk(PureFtpd):
+    """Serves a disk of 4 MB."""
+
+    def command(self, *words: str | Path) -> list[str | Path]:
+        mount = f'mount -t tmpfs -o size=4m,mode=0777 tmpfs "{self.folder / "home"}" && exec "$@"'
+        return [program("unshare"), "--mount", "--propagation", "private", "sh", "-c", mount, "sh", *words]
 
 
 class _Vsftpd(Server):
@@ -190,6 +225,8 @@ FTP_SERVERS: dict[str, type[Server]] = {
     "pure-ftpd": PureFtpd,
     "pure-ftpd-few": PureFtpdFewConnections,
     "pure-ftpd-expired": PureFtpdExpired,
+    "pure-ftpd-tls-only": PureFtpdTlsOnly,
+    "pure-ftpd-small-disk": PureFtpdSmallDisk,
     "vsftpd-strict": VsftpdStrict,
     "vsftpd-plain": VsftpdPlain,
     "odd-ftp": Odd,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import pwd
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.servers.kinds import PASSWORD, USER, Server, free_port, listens, needs_root, program, wait_for
@@ -23,6 +26,7 @@ class OpenSsh(Server):
     """OpenSSH for the present user, by key only."""
 
     settings = ""
+    strict = "no"
 
     def start(self) -> dict[str, object]:
         server = program("sshd", "openssh-server")
@@ -37,7 +41,8 @@ class OpenSsh(Server):
         settings.write_text(
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {self.folder / 'host_ed25519'}\n"
             f"HostKey {self.folder / 'host_rsa'}\n"
-            f"AuthorizedKeysFile {self.folder / 'authorized'}\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
+            f"AuthorizedKeysFile {self.folder / 'authorized'}\nUsePAM no\nStrictModes {self.strict}\n"
+            "PermitRootLogin yes\n"
             f"PidFile {self.folder / 'pid'}\nMaxStartups 100\nMaxSessions 100\n"
             f"Subsystem sftp internal-sftp\nKbdInteractiveAuthentication no\n{self.settings}"
         )
@@ -63,6 +68,41 @@ class OpenSshReadOnly(OpenSsh):
     """Lets nobody write."""
 
     settings = "ForceCommand internal-sftp -R\n"
+
+
+class OpenSshLockedDown(OpenSsh):
+    """Set up for one user as docs/destinations.md says, below a folder that root alone can write, as sshd asks."""
+
+    strict = "yes"
+
+    def start(self) -> dict[str, object]:
+        needs_root("a folder to lock a user into")
+        user = pwd.getpwnam("daemon")
+        self.top = Path(tempfile.mkdtemp(prefix="holdfast-", dir="/run"))
+        chroot, keys = self.top / "daemon", self.top / "keys"
+        self.top.chmod(0o755)
+        chroot.mkdir(mode=0o755)
+        keys.mkdir(mode=0o755)
+        home = chroot / "repositories"
+        home.mkdir(mode=0o700)
+        os.chown(home, user.pw_uid, user.pw_gid)
+        recipe = block_of("sshd_config").replace("panel1", "daemon")
+        recipe = recipe.replace("/srv/backups", str(self.top)).replace("/etc/ssh/authorized_keys", str(keys))
+        self.settings = recipe
+        told = super().start()
+        (keys / "daemon").write_text((self.folder / "client.pub").read_text())
+        return {**told, "user": "daemon", "home": str(home)}
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(self.top, ignore_errors=True)
+
+
+def block_of(language: str, holding: str = "") -> str:
+    """Return the text of the first block of a language in docs/destinations.md that holds a word."""
+    page = (Path(__file__).parents[2] / "docs/destinations.md").read_text()
+    blocks = [block.partition("```")[0] for block in page.split(f"```{language}\n")[1:]]
+    return next(block for block in blocks if holding in block)
 
 
 class OpenSshSmallDisk(OpenSsh):
@@ -124,6 +164,7 @@ class SmallSsh(Server):
 SSH_SERVERS: dict[str, type[Server]] = {
     "openssh": OpenSsh,
     "openssh-read-only": OpenSshReadOnly,
+    "openssh-locked-down": OpenSshLockedDown,
     "openssh-small-disk": OpenSshSmallDisk,
     "rclone-sftp": RcloneSftp,
     "small-ssh": SmallSsh,
