@@ -18,7 +18,7 @@ from backups.engine.pack import Entry, file_size
 from backups.engine.reindex import rewrite_index
 from backups.engine.repository import Repository
 from backups.engine.watch import Watch
-from destinations.storage.errors import ObjectMissing, ShortRead
+from destinations.storage.errors import ObjectMissing, ShortRead, StoreError
 
 _READERS = 8
 
@@ -133,13 +133,19 @@ def _headers(
 def _read_ahead(
     repository: Repository, packs: Iterable[tuple[str, int]]
 ) -> Iterator[tuple[str, list[Entry] | Exception]]:
-    """Read headers with several requests under way, in the order given."""
+    """Read headers with several requests under way, in the order given; one that seems damaged twice."""
 
     def read(name: str, size: int) -> list[Entry] | Exception:
-        try:
-            return repository.read_header(name, size)
-        except (Corrupt, ObjectMissing, ShortRead) as error:
-            return error
+        failure: Corrupt | StoreError | None = None
+        for _ in range(2):
+            try:
+                return repository.read_header(name, size)
+            except (Corrupt, ObjectMissing, ShortRead) as error:
+                failure = error
+        assert failure is not None
+        if isinstance(failure, StoreError) and failure.temporary:
+            raise failure
+        return failure
 
     readers = min(repository.store.capabilities.connections or _READERS, _READERS)
     waiting: deque[tuple[str, Future[list[Entry] | Exception]]] = deque()
