@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import worker_process_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
@@ -22,6 +24,9 @@ def broker_url(url: str) -> str:
     number = dict(part.split("=", 1) for part in query.split("&") if "=" in part).get("db", "0")
     return f"redis+socket://{path}?virtual_host={number}"
 
+
+# Our worker is root on purpose: it reads every account's files, and takes nothing but JSON from the broker.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("holdfast")
 app.conf.update(

@@ -100,6 +100,7 @@ def broker_command() -> list[str]:
         program, "--port", "0", "--unixsocket", str(settings.BROKER_SOCKET), "--unixsocketperm", "660",
         "--dir", str(run), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
         "--maxmemory-policy", "noeviction", "--daemonize", "no", "--loglevel", "warning",
+        "--logfile", str(run / "broker.log"),
     ]  # fmt: skip
 
 

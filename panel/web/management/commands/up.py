@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from argparse import ArgumentParser
 from typing import Any
@@ -11,6 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from panel.web import firstrun, handover, supervisor
+from panel.web.announce import when_first_backup_is_there
 from worker.process import only_one
 from worker.reaper import reap
 
@@ -37,6 +39,8 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0, interactive=False)
         call_command("collectstatic", verbosity=0, interactive=False)
         reap(worker="")
+        # The broker starts below: until then its silence is no news.
+        logging.getLogger("worker.doorbell").setLevel(logging.ERROR)
         password = firstrun.make_rows(sample=not options["no_sample"])
         web = handover.web_user()
         if web is not None:
@@ -44,8 +48,15 @@ class Command(BaseCommand):
         if password:
             self.stdout.write(f"\n  Sign in as  admin\n  Password    {password}\n  It is not shown again.\n")
         self.stdout.write(f"\nHoldfast is on http://{options['host']}:{options['port']}  (Ctrl-C stops it)\n")
+        if password and not options["no_sample"]:
+            self.stdout.write("The sample account's first backup starts now.\n")
+            when_first_backup_is_there(self._say)
         self.stdout.flush()
         sys.exit(supervisor.Supervisor(supervisor.parts(options["host"], options["port"], web)).run())
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
 
     def _hand_over(self, web: tuple[int, int]) -> tuple[int, int] | None:
         """Give the web process's user what it needs; None if it could not read the program anyway."""

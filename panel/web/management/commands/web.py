@@ -33,6 +33,6 @@ def web_command(host: str, port: int) -> list[str]:
     """Return the command of the web server proper."""
     return [
         sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port),
-        "--workers", str(settings.WEB_PROCESSES), "--blocking-threads", "16", "--log-level", "warning",
+        "--workers", str(settings.WEB_PROCESSES), "--blocking-threads", "16", "--log-level", "error",
         "panel.wsgi:application",
     ]  # fmt: skip
