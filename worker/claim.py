@@ -14,7 +14,7 @@ from worker.clock import now
 from worker.models import Attempt, Job, JobItem
 from worker.states import Slot, State
 
-_LOOK_AHEAD = 50
+_LOOK_AHEAD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,25 @@ def _candidates(server_id: int, session: tuple[int, str] | None, blocked: set[tu
     if not free:
         return []
     waiting = (
-        JobItem.objects.filter(server=server_id, state=State.PENDING, slot__in=free, job__cancel_at=None)
+        JobItem.objects.filter(server=server_id, state=State.PENDING, job__cancel_at=None)
         .filter(Q(not_before=None) | Q(not_before__lte=now()))
         .select_related("job")
         .order_by("slot", "priority", "id")
     )
     if session is None:
-        for job, lease in {(job, lease) for _, job, lease in running if lease}:
-            waiting = waiting.exclude(job=job, lease=lease)
+        for job in {job for _, job, lease in running if lease}:
+            waiting = waiting.exclude(
+                job=job, lease__in={lease for _, other, lease in running if other == job and lease}
+            )
     for lease, exclusive in blocked:
         waiting = waiting.exclude(lease=lease, exclusive=exclusive)
-    return list(waiting[:_LOOK_AHEAD])
+    # One slot after the other, so that an index has the order.
+    found: list[JobItem] = []
+    for slot in free:
+        found += waiting.filter(slot=slot)[:_LOOK_AHEAD]
+        if found:
+            break
+    return found
 
 
 def _wait(item: JobItem, reason: str) -> None:

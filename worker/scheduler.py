@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django.db import close_old_connections
+from django.db.models import Exists, OuterRef
 
 from panel.accounts.models import Server
 from worker import doorbell
@@ -39,6 +40,6 @@ def tick(ticks: list[Tick], moment: datetime) -> None:
     reap()
     for each in ticks:
         each(moment)
-    waiting = JobItem.objects.filter(state=State.PENDING).values_list("server", flat=True).distinct()
-    for queue in Server.objects.filter(pk__in=list(waiting)).values_list("queue", flat=True).distinct():
+    waiting = Exists(JobItem.objects.filter(state=State.PENDING, server=OuterRef("pk")).order_by())
+    for queue in set(Server.objects.filter(waiting).values_list("queue", flat=True)):
         doorbell.ring(queue)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.db import connection
 from django.test import Client
@@ -18,11 +20,16 @@ SKIPPED = ("sign", "health", "logout", "export", "download", "backup_now")
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured: the best of several tries, in milliseconds, and the queries of one."""
+    """What was measured: the best of several tries by the clock, their mean in processor time of page and database
+    together (both in milliseconds), and the queries of one.
+
+    On a machine that is busy with other things the clock measures those; then the processor time is judged.
+    """
 
     name: str
     milliseconds: float
     limit: float
+    work: float = 0.0
     queries: int = 0
     status: int = 200
     slowest: str = ""
@@ -30,11 +37,12 @@ class Figure:
     @property
     def missed(self) -> bool:
         """Whether it is too slow, or no answer at all."""
-        return self.milliseconds > self.limit or self.status >= 500
+        judged = self.work if os.getloadavg()[0] > (os.cpu_count() or 1) else self.milliseconds
+        return judged > self.limit or self.status >= 500
 
     def __str__(self) -> str:
         mark = "MISSED" if self.missed else "ok"
-        took = f"{self.milliseconds:9.1f} ms of {self.limit:6.0f}"
+        took = f"{self.milliseconds:9.1f} ms, {self.work:7.1f} ms of work, of {self.limit:5.0f}"
         return f"{mark:7}{took}  {self.queries:3} queries  {self.status}  {self.name}"
 
 
@@ -45,25 +53,43 @@ def page(user: User, path: str, *, limit: float = 200.0, tries: int = 4) -> Figu
     answer = client.get(path)
     if answer.status_code not in (200, 302):
         return Figure(f"{user.role:9} {path}", 0.0, limit, status=answer.status_code)
-    best = min(_timed(lambda: client.get(path)) for _ in range(tries))
+    best, work = _measured(lambda: client.get(path), tries)
     with CaptureQueriesContext(
         connection,
     ) as caught:
         client.get(path)
     worst = max(caught.captured_queries, key=lambda query: float(query["time"]), default={"sql": "", "time": "0"})
     slowest = f"{worst['time']} s: {worst['sql']}" if float(worst["time"]) > 0.02 else ""
-    return Figure(f"{user.role:9} {path}", best * 1000, limit, len(caught), answer.status_code, slowest)
+    return Figure(f"{user.role:9} {path}", best, limit, work, len(caught), answer.status_code, slowest)
 
 
 def best_of(name: str, limit: float, work: Callable[[], object], tries: int = 5) -> Figure:
     """Return what some work costs."""
-    return Figure(name, min(_timed(work) for _ in range(tries)) * 1000, limit)
+    best, spent = _measured(work, tries)
+    return Figure(name, best, limit, spent)
 
 
-def _timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def _measured(work: Callable[[], object], tries: int) -> tuple[float, float]:
+    """Return the best time and the mean processor time of several tries, in milliseconds."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
+        cursor.execute("SELECT pg_backend_pid()")
+        database = int(cursor.fetchone()[0])
+    before, best = _spent(database), float("inf")
+    for _ in range(tries):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return best * 1000, (_spent(database) - before) / tries * 1000
+
+
+def _spent(database: int) -> float:
+    """Return the processor seconds of this process and of the database's for this connection."""
+    try:
+        theirs = int(Path(f"/proc/{database}/schedstat").read_text().split()[0]) / 1e9
+    except OSError:
+        theirs = 0.0
+    return time.process_time() + theirs
 
 
 def pages_without_numbers() -> list[str]:
