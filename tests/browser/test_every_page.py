@@ -23,6 +23,9 @@ _SHAPE = """() => {
 }"""
 
 
+# The fiftieth row tells axe nothing that the eighth did not, and costs as much.
+_FEW_ROWS = """() => document.querySelectorAll("tbody").forEach(
+  body => [...body.rows].slice(8).forEach(row => row.remove()))"""
 _SEEN: set[str] = set()
 
 
@@ -30,6 +33,7 @@ def look(desk: Desk, address: str, *, closely: bool = True) -> list[str]:
     """What is wrong with the open page; ``closely`` also looks at it in the dark and at a telephone's targets."""
     page = desk.page
     found = list(page.evaluate(_SHAPE))
+    page.evaluate(_FEW_ROWS)
     found += desk.breaches()
     if closely:
         page.evaluate("document.documentElement.dataset.bsTheme = 'dark'")
@@ -45,6 +49,7 @@ def look(desk: Desk, address: str, *, closely: bool = True) -> list[str]:
     return [f"{address}: {one}" for one in found]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("name", "least"), [("admin", 16), ("northwind", 6), ("juniper", 6)])
 def test_every_page_that_links_lead_to_is_sound(furnished: Stack, desks: Desks, name: str, least: int) -> None:
     found: list[str] = []
