@@ -4,15 +4,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('backups', '0002_schedule_timing_and_old_keys'),
+        ("backups", "0002_schedule_timing_and_old_keys"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='snapshot',
-            name='kind',
-            field=models.CharField(choices=[('scheduled', 'Scheduled'), ('manual', 'Manual'), ('on-demand', 'On demand'), ('safety', 'Safety'), ('foreign', 'From elsewhere')], default='scheduled', max_length=10),
+            model_name="snapshot",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("scheduled", "Scheduled"),
+                    ("manual", "Manual"),
+                    ("on-demand", "On demand"),
+                    ("safety", "Safety"),
+                    ("foreign", "From elsewhere"),
+                ],
+                default="scheduled",
+                max_length=10,
+            ),
         ),
     ]
