@@ -124,3 +124,9 @@ def test_where_no_lock_can_be_written_the_way_without_is_named(
     monkeypatch.setattr(LocalStore, "put", put)
     assert "--no-lock" in refused(ours, "snapshots")
     assert "no snapshots" in ours.quick("--no-lock", "snapshots")
+
+
+def test_what_is_wrong_with_the_repository_to_copy_from_says_that_it_is_that_one(ours: Ours) -> None:
+    source = ["--from-repo", "nowhere", "--from-password-file", ours.password_file]
+    assert "to copy from" in refused(ours, "copy", *source, code=10)
+    assert "to copy from" in refused(ours, "init", "--copy-chunker-params", *source, code=10)

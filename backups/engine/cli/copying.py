@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from backups.engine.cli.maintain import watch_of
-from backups.engine.cli.session import Session, choose_snapshots, read_password
+from backups.engine.cli.session import Session, choose_snapshots
 from backups.engine.copying import copy_snapshots
 
 
 def copy(session: Session) -> int:
     """Copy snapshots from another repository into this one."""
     args = session.args
-    source = session.open(args.from_repo, read_password(args.from_password_file, "HOLDFAST_FROM_PASSWORD_FILE"))
+    source = session.open_source()
     with source.locked(exclusive=False, wait=args.retry_lock), session.repository() as target:
+        source.close_listing()
         source.load_index()
         watch = watch_of(session, "copy")
         result = copy_snapshots(source, target, choose_snapshots(session, source, args.ids), watch=watch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backups.engine import keys
-from backups.engine.cli.session import Session, read_password
+from backups.engine.cli.session import Session
 from backups.engine.errors import BadRequest
 from backups.engine.repository import Repository
 
@@ -15,7 +15,7 @@ def init(session: Session) -> int:
     if args.copy_chunker_params:
         if not args.from_repo:
             raise BadRequest("--copy-chunker-params needs --from-repo and --from-password-file")
-        other = session.open(args.from_repo, read_password(args.from_password_file, "HOLDFAST_FROM_PASSWORD_FILE"))
+        other = session.open_source()
         polynomial = int(other.config.chunker_polynomial, 16)
         other.close()
     version = {"stable": 2, "latest": 2, "1": 1, "2": 2}.get(args.repository_version)

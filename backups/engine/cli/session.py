@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backups.engine.cache import default_root
-from backups.engine.errors import BadRequest, Corrupt
+from backups.engine.errors import BadRequest, Corrupt, EngineError
 from backups.engine.locks import Lock
 from backups.engine.output import Console, ShownProgress
 from backups.engine.ports import CancelToken, Source
@@ -101,6 +101,15 @@ class Session:
         return Repository.open(
             self.wiring.open_store(location), password, cache_root=self.cache_root(), key_hint=self.args.key_hint
         )
+
+    def open_source(self) -> Repository:
+        """Unlock the repository of --from-repo, without its lock; what is wrong with it says that it is that one's."""
+        password = read_password(self.args.from_password_file, "HOLDFAST_FROM_PASSWORD_FILE")
+        try:
+            return self.open(self.args.from_repo, password)
+        except EngineError as error:
+            error.args = (f"the repository to copy from: {error}",)
+            raise
 
     def cache_root(self) -> Path | None:
         """Return where caches are, or None with --no-cache."""
