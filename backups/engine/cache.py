@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from hashlib import sha256
@@ -20,6 +21,9 @@ def default_root() -> Path:
     """Return the folder for all caches of this user: ``$XDG_CACHE_HOME/holdfast`` or ``~/.cache/holdfast``."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "holdfast"
+
+
+_LEFT_SECONDS = 86_400
 
 
 class Cache:
@@ -66,7 +70,15 @@ class Cache:
             return
 
     def keep_only(self, kind: Kind, object_ids: Collection[str]) -> None:
-        """Forget every object of a kind that is not in ``object_ids``."""
+        """Forget every object of a kind that is not in ``object_ids``, and what writers that were killed left."""
         for path in (self.folder / kind).glob("*/*"):
-            if path.name not in object_ids and is_id(path.name):
-                self.remove(kind, path.name)
+            if path.name not in object_ids and (is_id(path.name) or self._is_left(path)):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _is_left(path: Path) -> bool:
+        try:
+            return "-tmp-" in path.name and time.time() - path.stat().st_mtime > _LEFT_SECONDS
+        except OSError:
+            return False

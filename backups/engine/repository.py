@@ -335,6 +335,7 @@ class Repository:
             return
         if self._caches_files:
             self.cache.keep_only(INDEX, index_ids)
+            self.cache.keep_only(DATA, {pack.hex() for pack in index.packs})
         loaded = index.table
         if loaded.count and not loaded.is_mapped and len(index) == loaded.count:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from backups.engine.cache import Cache, default_root
 from backups.engine.layout import DATA, INDEX, LOCKS, SNAPSHOTS
+from backups.engine.repair_packs import repair_packs
 from backups.engine.repository import Repository
 from backups.sources import FolderSource
 from destinations.storage.memory import MemoryStore
@@ -63,6 +65,31 @@ def test_what_is_gone_from_the_repository_goes_from_the_cache(cache: Cache) -> N
     cache.remove(SNAPSHOTS, names[0])
     cache.remove(SNAPSHOTS, names[0])
     assert cache.read(SNAPSHOTS, names[0]) is None
+
+
+def test_what_a_killed_writer_left_goes_after_a_day(cache: Cache) -> None:
+    cache.write(DATA, stored(b"x"), b"x")
+    (kept,) = [path for path in cache.folder.rglob("*") if path.is_file()]
+    for name, age in (("old", 90_000), ("young", 10)):
+        left = kept.with_name(f"{kept.name}-tmp-{name}")
+        left.write_bytes(b"half")
+        os.utime(left, (time.time() - age,) * 2)
+    cache.keep_only(DATA, [stored(b"x")])
+    assert sorted(path.name for path in kept.parent.iterdir()) == [kept.name, f"{kept.name}-tmp-young"]
+
+
+def test_packs_that_another_machine_removed_leave_the_cache(objects: dict[str, bytes], tmp_path: Path) -> None:
+    mine = Repository.open(MemoryStore(objects), PASSWORD, cache_root=tmp_path)
+    mine.load_index()
+    contents(mine)
+    before = {path.name for path in tmp_path.rglob("data/*/*")}
+    assert before
+    theirs = Repository.open(MemoryStore(objects), PASSWORD)
+    theirs.load_index()
+    repair_packs(theirs, sorted(before))
+    mine.load_index()
+    assert not before & {path.name for path in tmp_path.rglob("data/*/*")}
+    contents(mine)
 
 
 def test_a_cache_that_cannot_be_written_is_silent(tmp_path: Path) -> None:
