@@ -33,7 +33,7 @@ def schedule_list(request: HttpRequest) -> HttpResponse:
         request.user,
         query=query,
         after=int(after) if after.isdecimal() and len(after) < 12 else 0,
-        twelve=_twelve(),
+        twelve=_twelve(request),
     )
     context = {"page": page, "unsaved": unsaved_keys(request.user), "query": query, "more": _more(page, query)}
     part = "#rows" if request.headers.get("HX-Target") == "rows" else ""
@@ -42,7 +42,7 @@ def schedule_list(request: HttpRequest) -> HttpResponse:
 
 def schedule_create(request: HttpRequest) -> HttpResponse:
     """Show the form, or make a schedule."""
-    form = ScheduleForm(request.POST or None, viewer=request.user, initial=_initial(request), twelve=_twelve())
+    form = ScheduleForm(request.POST or None, viewer=request.user, initial=_initial(request), twelve=_twelve(request))
     if request.method == "POST" and form.is_valid():
         try:
             schedule = verbs.schedule_create(_data(form), actor=request.user)
@@ -64,7 +64,7 @@ def schedule_update(request: HttpRequest, number: int) -> HttpResponse:
         viewer=request.user,
         initial=PRESET_RULES | initial_of(schedule) if set(schedule.retention) <= {"last"} else initial_of(schedule),
         schedule=schedule,
-        twelve=_twelve(),
+        twelve=_twelve(request),
     )
     if request.method == "POST" and form.is_valid():
         try:
@@ -85,7 +85,7 @@ def timing_preview(request: HttpRequest) -> HttpResponse:
     if number.isdecimal():
         schedule = Schedule.objects.visible_to(request.user).present().filter(pk=int(number)).first()
     seen = previews(
-        given, viewer=request.user, schedule=schedule, twelve=_twelve(), all_lines=bool(given.get("all_lines"))
+        given, viewer=request.user, schedule=schedule, twelve=_twelve(request), all_lines=bool(given.get("all_lines"))
     )
     return render(request, "backups/schedule_form.html#previews", {"preview": seen, "schedule": schedule, "oob": True})
 
@@ -215,7 +215,7 @@ def _page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | None) -
         "form": form,
         "schedule": schedule,
         "zones": zone_names(),
-        "preview": previews(given, viewer=request.user, schedule=schedule, twelve=_twelve()),
+        "preview": previews(given, viewer=request.user, schedule=schedule, twelve=_twelve(request)),
         "accounts": [],
     }
     return render(request, "backups/schedule_form.html", context, status=422 if form.errors else 200)
@@ -225,5 +225,6 @@ def _more(page: SchedulePage, query: str) -> str:
     return urlencode({"q": query, "after": page.next_after}) if page.next_after else ""
 
 
-def _twelve() -> bool:
-    return option("time_format") == "12"
+def _twelve(request: HttpRequest) -> bool:
+    viewer: Any = request.user
+    return bool(viewer.reads_twelve(option("time_format")))

@@ -19,8 +19,8 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = User
-        fields = ["email", "zone", "shortcuts"]
-        labels = {"email": "E-mail", "zone": "Time zone", "shortcuts": "Single-key shortcuts"}
+        fields = ["email", "zone", "clock", "shortcuts"]
+        labels = {"email": "E-mail", "zone": "Time zone", "clock": "Clock", "shortcuts": "Single-key shortcuts"}
         help_texts = {
             "email": "For a new password, and for signing in if nobody else has it.",
             "zone": "Times are shown in it.",
@@ -37,6 +37,15 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class OwnPasswordForm(PasswordChangeForm):  # type: ignore[type-arg]
     """The old password and twice the new one."""
+
+    field_order = ["old_password", "new_password1", "new_password2"]
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.fields["old_password"].label = "Present password"
+        self.fields["old_password"].widget.attrs.pop("autofocus", None)
+        self.fields["new_password1"].help_text = "At least 10 characters, not a common one, and not like your name."
+        self.fields["new_password2"].label, self.fields["new_password2"].help_text = "The same again", ""
 
     error_messages = PasswordChangeForm.error_messages | {
         "password_incorrect": "This is not your present password.",

@@ -23,6 +23,14 @@ class Role(models.TextChoices):
     END_USER = "end_user", "User"
 
 
+class Clock(models.TextChoices):
+    """How a person reads the time of day."""
+
+    SERVER = "", "As the server's setting"
+    TWELVE = "12", "12 hours (3:00 PM)"
+    TWENTY_FOUR = "24", "24 hours (15:00)"
+
+
 class UserQuerySet(ScopedQuerySet["User"]):
     """People, as far as a viewer knows them."""
 
@@ -62,6 +70,7 @@ class User(AbstractBaseUser):
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.END_USER)
     is_active = models.BooleanField(default=True)
     zone = models.CharField(max_length=60, default="UTC")
+    clock = models.CharField(max_length=2, blank=True, choices=Clock.choices, default=Clock.SERVER)
     shortcuts = models.BooleanField(default=True)
     reseller = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="customers")
     totp_secret = models.TextField(blank=True)
@@ -80,6 +89,10 @@ class User(AbstractBaseUser):
 
     def __str__(self) -> str:
         return self.username
+
+    def reads_twelve(self, setting: object) -> bool:
+        """Whether times are shown with AM and PM, given the server's setting (``12`` or ``24``)."""
+        return (self.clock or setting) == Clock.TWELVE
 
     @property
     def is_admin(self) -> bool:

@@ -65,7 +65,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         base
         | {
             "menu": _menu(_ADMIN if user.is_admin else _USER, section),
-            "twelve": shown["time_format"] == "12",
+            "twelve": user.reads_twelve(shown["time_format"]),
             "host_name": shown["host_name"],
             "backups_off": not shown["backup_enabled"],
             "queue_paused": shown["pause_queue"] and user.is_admin,
@@ -73,7 +73,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
             "own_account": own,
             "now": timezone.now(),
         }
-        | _tasks(request, twelve=shown["time_format"] == "12")
+        | _tasks(request, twelve=user.reads_twelve(shown["time_format"]))
     )
 
 

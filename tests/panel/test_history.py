@@ -381,3 +381,6 @@ def test_times_follow_the_setting_and_carry_the_exact_one(people: dict[str, Any]
     assert "Mar 5, 3:07 PM" in page and "2026-03-05 15:07:09 UTC" in page
     Option.objects.create(key="time_format", value="24")
     assert "Mar 5, 15:07" in text_of(browser("alice").get(address))
+    people["alice"].clock = "12"
+    people["alice"].save()
+    assert "Mar 5, 3:07 PM" in text_of(browser("alice").get(address)), "a person's own choice goes before the setting"
