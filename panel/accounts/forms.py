@@ -52,11 +52,6 @@ class OwnPasswordForm(PasswordChangeForm):  # type: ignore[type-arg]
         "password_mismatch": "The two passwords are not the same.",
     }
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Half a page that is about more: it does not take the focus.
-        self.fields["old_password"].widget.attrs.pop("autofocus", None)
-
 
 class UserForm(forms.Form):
     """A person, made or changed.  Resellers see neither role nor reseller: theirs are their customers."""

@@ -31,12 +31,15 @@ _USER = (
     ("backups:schedule_list", "Backups", "database-export"),
     ("restores:wizard", "Browse & restore", "folder-open"),
     ("restores:download_list", "Downloads", "download"),
+    ("accounts:token_list", "API tokens", "api"),
     ("accounts:mine", "My settings", "settings"),
 )
+_RESELLER = (_USER[0], ("accounts:account_list", "Accounts", "users"), *_USER[1:])
 _SECTIONS = {"panel:overview": "panel:overview", "panel:system": "panel:system", "accounts:mine": "accounts:mine"}
 _SECTIONS |= dict.fromkeys(
     ("restores:download_list", "restores:download_file", "restores:download_remove"), "restores:download_list"
 )
+_OWN = ("accounts:token_", "accounts:two_factor", "accounts:session_")
 _LOOKING = ("backups:snapshot_browse", "backups:file_versions", "backups:file_preview", "restores:")
 _BY_SPACE = {
     "accounts": "accounts:account_list", "backups": "backups:schedule_list", "restores": "backups:schedule_list",
@@ -57,6 +60,8 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     section = _SECTIONS.get(name) or ("backups:schedule_list" if name == "worker:job_detail" else "")
     if not section and not user.is_admin and name.startswith(_LOOKING):
         section = "restores:wizard"
+    if name.startswith(_OWN):
+        section = "accounts:token_list" if "token" in name and not user.is_admin else "accounts:mine"
     section = section or _BY_SPACE.get(name.partition(":")[0], "")
     shown = options("time_format", "host_name", "backup_enabled", "pause_queue")
     foot = Server.objects.order_by("pk").first() if user.is_admin else None
@@ -64,7 +69,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     return (
         base
         | {
-            "menu": _menu(_ADMIN if user.is_admin else _USER, section),
+            "menu": _menu(_ADMIN if user.is_admin else _RESELLER if user.is_reseller else _USER, section),
             "twelve": user.reads_twelve(shown["time_format"]),
             "host_name": shown["host_name"],
             "backups_off": not shown["backup_enabled"],
