@@ -67,6 +67,13 @@ def restore_request(request: RestoreRequest, *, actor: Any, undo_of: Restore | N
     for part in request.parts:
         in_place = request.target == Target.IN_PLACE
         check_may_place(part.paths, account, part.snapshot, in_place=in_place, by_admin=actor.is_admin)
+    if request.safety and request.target == Target.IN_PLACE:
+        for part in request.parts:
+            if part.snapshot.repository.destination.read_only:
+                raise Conflict(
+                    "The storage of this restore point is read-only, so no safety snapshot can be made there. "
+                    "Restore into another folder, or go on without undo."
+                )
     with transaction.atomic():
         return [
             _restore_store(request, account, repository, parts, actor=actor, undo_of=undo_of)
@@ -145,7 +152,8 @@ def _account_of(parts: Sequence[Part]) -> Account:
     for part in parts:
         if part.snapshot.removed_at is not None:
             raise Conflict("This restore point does not exist any more.")
-        if not part.snapshot.repository.destination.is_enabled:
+        destination = part.snapshot.repository.destination
+        if not destination.is_enabled or destination.removed_at is not None:
             raise Conflict("The storage of this restore point is switched off.")
     return account
 

@@ -183,10 +183,10 @@ class Putting:
         rooted: list[bytes] = []
         for path in paths:
             parts = path.split(b"/") if path else []
-            for depth in range(1, len(parts)):
+            for depth in range(1, len(parts) + 1):
                 above = b"/".join(parts[:depth])
                 kind = self._kind(above)
-                if kind == "dir":
+                if kind == "dir" and depth < len(parts):
                     continue
                 if kind:
                     rooted.append(above)

@@ -68,6 +68,20 @@ def test_a_folder_comes_back_and_the_undo_brings_everything_back_as_it_was(site:
     assert told("restore.") == ["restore.requested", "restore.undo", "restore.undo"]
 
 
+def test_an_undo_of_single_files_takes_away_those_that_were_not_there(site: Site) -> None:  # noqa: F811
+    snapshot = site.back_up()
+    (site.home / "notes.txt").write_text("changed")
+    (site.home / "public_html" / "shop" / "cart.php").unlink()
+    before = site.state()
+    restore = site.restore(snapshot, "notes.txt", "public_html/shop/cart.php")
+    assert (site.home / "public_html" / "shop" / "cart.php").exists()
+    with signed_in(site.people, "alice") as browser:
+        plan = browser.get(f"/restores/{restore.pk}/undo/").context["plan"]
+        assert {row.action: row.count for row in plan.rows if row.count} == {"replace": 1, "delete": 1}
+    undone(site, restore)
+    assert site.state() == before
+
+
 def test_an_undo_removes_the_folders_that_a_restore_made_and_nothing_beside_them(site: Site) -> None:  # noqa: F811
     write(site.home, {"deep/er/still/file.txt": b"x", "deep/other.txt": b"y"})
     snapshot = site.back_up()
@@ -249,6 +263,9 @@ def test_what_cannot_be_restored_is_refused_with_a_reason(site: Site) -> None:  
     refused_package.may_restore = False
     refused_package.save()
     refused(NotAllowed, "package")
+    destination.read_only = True
+    destination.save()
+    refused(Conflict, "read-only", "root")
     destination.is_enabled = False
     destination.save()
     refused(Conflict, "switched off", "root")
