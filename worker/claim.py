@@ -14,7 +14,7 @@ from worker.clock import now
 from worker.models import Attempt, Job, JobItem
 from worker.states import Slot, State
 
-_LOOK_AHEAD = 20
+_LOOK_AHEAD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,11 @@ def _take(item: JobItem, worker: str) -> Claim | None:
     )
     if not mine:
         return None
-    number = item.attempts.count() + 1
-    attempt = Attempt.objects.create(item=item, number=number, worker=worker, started_at=moment, heartbeat_at=moment)
+    item.state, item.started_at, item.tries, item.waits_for = State.RUNNING, moment, item.tries + 1, ""
+    item.bytes_done = item.files_done = item.speed = 0
+    attempt = Attempt.objects.create(
+        item=item, number=item.tries, worker=worker, started_at=moment, heartbeat_at=moment
+    )
     if item.lease:
         leases.grant(item.lease, attempt, exclusive=item.exclusive)
-    item.refresh_from_db()
     return Claim(item, attempt)

@@ -25,7 +25,7 @@ from worker.models import Event, Job
 from worker.states import LIVE, Kind, State
 
 TOLERANCE = timedelta(minutes=5)
-_TICK_SECONDS = 1.0
+_TICK_SECONDS, _AT_ONCE = 1.0, 100
 _FIELDS = (
     "name", "scope", "frequency", "hour", "minute", "weekday", "day", "every", "cron", "zone", "jitter", "window",
     "grace", "catch_up", "overlap", "priority", "retention", "excludes", "is_enabled",
@@ -159,7 +159,7 @@ def schedules_tick(moment: datetime) -> list[Job]:
     jobs: list[Job] = []
     began = time.monotonic()
     due = Schedule.objects.present().filter(is_enabled=True, next_run_at__lte=moment).order_by("next_run_at")
-    for schedule in due.select_related("server", "account")[:500]:
+    for schedule in due.select_related("server", "account")[:_AT_ONCE]:
         job = _start_due(schedule, moment)
         if job is not None:
             jobs.append(job)
