@@ -16,6 +16,7 @@ from backups.models import OldKey, Repository, Schedule
 from destinations.factory import plain_config
 from panel.core.errors import PanelError
 
+_OURS = ("step", "snapshot", "done", "error")
 _TRIAL_SECONDS = 30.0
 _WORK_SECONDS = 3600.0
 
@@ -90,7 +91,8 @@ def _run(what: dict[str, Any], repository: Repository, *, seconds: float = _WORK
             )
         except subprocess.TimeoutExpired:
             raise KeyringFailed("The repository did not answer in time.") from None
-    events: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+    said: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+    events = [event for event in said if event["event"] in _OURS]
     last = events[-1] if events else {"event": "none"}
     if last["event"] == "error":
         failed = KeyringFailed(last["message"])

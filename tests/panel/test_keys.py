@@ -250,10 +250,7 @@ def test_the_second_key_is_a_second_file_for_the_same_data(
 def test_the_note_stays_until_the_key_was_downloaded(
     schedule: Schedule, people: dict[str, Any], browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def worker(verb: str, *, user: Any, session_key: str, wait: int = 0, **fields: Any) -> dict[str, Any]:
-        return KEY_VERBS[verb](user, fields)
-
-    monkeypatch.setattr("backups.views.keys.ask", worker)
+    as_a_page_asks(monkeypatch)
     client: Client = browser("alice")
     address = f"/backups/schedules/{schedule.pk}/key/"
     assert "Save the key of" in client.get("/backups/schedules/").content.decode()
@@ -267,6 +264,48 @@ def test_the_note_stays_until_the_key_was_downloaded(
     assert file.content.decode().strip() == key
     assert f"holdfast-backup-key-{schedule.pk}.txt" in file["Content-Disposition"]
     assert "Save the key of" not in client.get("/backups/schedules/").content.decode()
+
+
+def as_a_page_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def worker(verb: str, *, user: Any, session_key: str, wait: int = 0, **fields: Any) -> dict[str, Any]:
+        return KEY_VERBS[verb](user, fields)
+
+    monkeypatch.setattr("backups.views.keys.ask", worker)
+
+
+def test_rotating_by_the_page_asks_for_the_password_and_says_that_it_goes_on(
+    schedule: Schedule, people: dict[str, Any], browser: Any
+) -> None:
+    address = f"/backups/schedules/{schedule.pk}/key/rotate/"
+    client: Client = browser("alice")
+    assert "can still read that copy" in client.get(address).content.decode()
+    assert client.post(address, {"password": "guess"}).status_code == 422
+    assert not Job.objects.exists()
+    assert client.post(address, {"password": "a long password"}).status_code == 302
+    assert Job.objects.get().kind == "key"
+    assert "The key is changing" in client.get(f"/backups/schedules/{schedule.pk}/key/").content.decode()
+    assert client.post(address, {"password": "a long password"}).status_code == 422
+
+
+def test_a_pasted_key_is_tried_and_used_by_the_page_and_never_comes_back_in_it(
+    from_elsewhere: str, people: dict[str, Any], browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_a_page_asks(monkeypatch)
+    client: Client = browser("alice")
+    address = f"/backups/schedules/{people['new'].pk}/key"
+    for nonsense in ("", "one line\nand another", "x" * 2000):
+        assert client.post(f"{address}/try/", {"pasted": nonsense}).status_code == 422
+    tried = client.post(f"{address}/try/", {"pasted": from_elsewhere})
+    page = tried.content.decode()
+    assert "One file read back" in page and "Add as second key" in page
+    assert from_elsewhere not in page
+    sealed = tried.context["sealed"]
+    wrong = client.post(f"{address}/use/", {"sealed": sealed, "how": "add", "password": "guess"})
+    assert (wrong.status_code, Job.objects.count()) == (422, 0)
+    moved = browser("mallory").post(f"{address}/use/", {"sealed": sealed, "how": "add", "password": "a long password"})
+    assert moved.status_code == 404
+    used = client.post(f"{address}/use/", {"sealed": sealed, "how": "add", "password": "a long password"})
+    assert (used.status_code, Job.objects.get().kind) == (302, "key")
 
 
 def test_the_web_tier_seals_and_cannot_open(schedule: Schedule) -> None:
