@@ -23,6 +23,7 @@ from destinations.storage.errors import (
     TlsFailed,
 )
 from destinations.storage.ftp_control import Control, Refused
+from destinations.storage.ftp_meaning import FULL
 from destinations.storage.tls import check_pins, context_for, fingerprint_of, tls_error
 
 BLOCK = 256 << 10
@@ -352,7 +353,7 @@ class FtpLink:
             if busy or _TOO_MANY.search(said):
                 return ServerBusy(f"{self._place} takes no more connections: {said}")
             return StoreUnreachable(f"{self._place} ended the connection: {said}")
-        if reply in (425, 426) or (reply == 451 and _CUT.search(said)):
+        if reply in (425, 426) or (reply == 451 and _CUT.search(said) and not FULL.search(said)):
             return StoreUnreachable(f"{self._place}: the data channel failed: {said}")
         if reply == 452:
             return StoreFull(f"{self._place}: {said}")

@@ -21,7 +21,8 @@ DENIED = re.compile(
 )
 ABSENT = re.compile(r"no such|not found|not exist|n't exist|cannot find|can't find", re.IGNORECASE)
 QUOTA = re.compile(r"quota|exceeded", re.IGNORECASE)
-FULL = re.compile(r"no space|disk full|insufficient|not enough|full\b", re.IGNORECASE)
+# Pure-FTPd says no more than that it could not write.
+FULL = re.compile(r"no space|disk full|insufficient|not enough|full\b|write to file", re.IGNORECASE)
 
 
 @contextmanager
