@@ -32,6 +32,7 @@ VERSION = 1
 _LARGEST_SPEC = 4 << 20
 _LOCK_WAIT = 120.0
 _FOLDERS_LOOKED_AT = 300
+_MOST_SNAPSHOTS = 50_000
 _FAILED = 1
 
 
@@ -125,10 +126,11 @@ def remove(spec: KeyringSpec) -> None:
 
 
 def tell_snapshots(spec: KeyringSpec) -> None:
-    """Say every snapshot of the repository, with the folders at its top."""
+    """Say the snapshots of the repository, the newest first, with the folders at their top."""
     repository = _open(spec, spec.key, *spec.others)
     repository.load_index()
-    for snapshot in repository.snapshots():
+    newest_first = sorted(repository.snapshots(), key=lambda each: -each.instant)
+    for snapshot in newest_first[:_MOST_SNAPSHOTS]:
         counts = snapshot.summary
         say(
             "snapshot",

@@ -10,6 +10,7 @@ from django.contrib.auth import authenticate
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from backups.forms import ScheduleForm, initial_of, zone_names
@@ -180,7 +181,7 @@ def _run(request: HttpRequest, schedule: Schedule) -> None:
 
 def _back(request: HttpRequest) -> HttpResponse:
     target = request.POST.get("next", "")
-    ours = target.startswith("/") and not target.startswith(("//", "/\\"))
+    ours = target.startswith("/") and url_has_allowed_host_and_scheme(target, {request.get_host()})
     return redirect(target if ours else "backups:schedule_list")
 
 
