@@ -88,13 +88,18 @@ class Warm:
 
     def _pump(self) -> None:
         """Give each event to who waits for it, until the process ends."""
-        while not self._session.ended:
-            for event in self._session.events(1.0):
-                if event["item"] == 0 and event["event"] == "error":
-                    self._failure = event
-                inbox = self._waiting.get(event["item"])
-                if inbox is not None:
-                    inbox.put(event)
+        try:
+            while not self._session.ended:
+                for event in self._session.events(1.0):
+                    if event["item"] == 0 and event["event"] == "error":
+                        self._failure = event
+                    inbox = self._waiting.get(event["item"])
+                    if inbox is not None:
+                        inbox.put(event)
+        except (OSError, ValueError):
+            _log.exception("a session said what nobody understands")
+        finally:
+            self._session.ended = True
 
     @property
     def busy(self) -> bool:
@@ -160,7 +165,10 @@ class Readers:
     def _opened(self, repository: Repository) -> Warm:
         with self._lock:
             warm = self._warm.pop(repository.pk, None)
-            if warm is None or warm.ended:
+            if warm is not None and warm.ended:
+                warm.close()
+                warm = None
+            if warm is None:
                 warm = Warm(repository)
             self._warm[repository.pk] = warm
             self._let_go()
