@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -31,9 +32,11 @@ from worker.selectors import (
     statistics,
     time_left,
 )
-from worker.states import LIVE, Slot, State
+from worker.states import Slot, State
 
 SHOWN, ITEMS, SNAPSHOTS = 2, 50, 20
+_QUEUE = 40
+"""Items of each state that the Queue page lists."""
 _TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]*"')
 
 
@@ -159,11 +162,11 @@ def queue(request: HttpRequest) -> HttpResponse:
     """List what runs and waits, with the reason; administrators only."""
     if not request.user.is_admin:
         raise Http404
-    items = list(
-        JobItem.objects.filter(state__in=LIVE, job__state__in=LIVE)
-        .select_related("job", "account__priority")
-        .order_by("-state", "slot", "priority", "id")[:200]
-    )
+    live = JobItem.objects.select_related("job", "account__priority").order_by("slot", "priority", "id")
+    running = list(live.filter(state=State.RUNNING)[:_QUEUE])
+    waiting = JobItem.objects.filter(state=State.PENDING)
+    items = [*running, *live.filter(state=State.PENDING)[:_QUEUE]]
+    used = dict(JobItem.objects.filter(state=State.RUNNING).order_by().values_list("slot").annotate(Count("pk")))
     limits = options(*[slot.label for slot in Slot])
     names = {
         Slot.BACKUP: ("backup", "Backups"),
@@ -175,9 +178,10 @@ def queue(request: HttpRequest) -> HttpResponse:
             "kind": names[slot][0],
             "name": names[slot][1],
             "limit": limits[slot.label],
-            "used": sum(i.slot == slot and i.state == State.RUNNING for i in items),
+            "used": used.get(slot, 0),
         }
         for slot in (Slot.BACKUP, Slot.RESTORE, Slot.SYSTEM)
     ]
     part = "worker/queue.html#rows" if request.headers.get("HX-Target") == "rows" else "worker/queue.html"
-    return render(request, part, {"items": items, "slots": slots})
+    more = sum(used.values()) + waiting.count() - len(items)
+    return render(request, part, {"items": items, "slots": slots, "more": more})
