@@ -162,10 +162,12 @@ def queue(request: HttpRequest) -> HttpResponse:
     """List what runs and waits, with the reason; administrators only."""
     if not request.user.is_admin:
         raise Http404
-    live = JobItem.objects.select_related("job", "account__priority").order_by("slot", "priority", "id")
-    running = list(live.filter(state=State.RUNNING)[:_QUEUE])
-    waiting = JobItem.objects.filter(state=State.PENDING)
-    items = [*running, *live.filter(state=State.PENDING)[:_QUEUE]]
+    running, waiting = (JobItem.objects.filter(state=state) for state in (State.RUNNING, State.PENDING))
+    order = ("slot", "priority", "id")
+    # Numbers first: whole rows of all that waits are much to sort.
+    first = [pk for rows in (running, waiting) for pk in rows.order_by(*order).values_list("pk", flat=True)[:_QUEUE]]
+    shown = JobItem.objects.filter(pk__in=first).select_related("job", "account__priority")
+    items = list(shown.order_by("-state", *order))
     used = dict(JobItem.objects.filter(state=State.RUNNING).order_by().values_list("slot").annotate(Count("pk")))
     limits = options(*[slot.label for slot in Slot])
     names = {

@@ -18,7 +18,8 @@ class ScopedQuerySet(models.QuerySet[M_co]):
             return self.none()
         if viewer.is_admin:
             return self
-        return self.filter(self._owned_by(viewer)).distinct()
+        return self.filter(self._owned_by(viewer))
 
     def _owned_by(self, viewer: Any) -> models.Q:
+        """Return the condition; it must not join a row to several others, or rows would come twice."""
         raise NotImplementedError
