@@ -169,7 +169,7 @@ def _settled(request: RestoreRequest, account: Account) -> RestoreRequest:
         raise Invalid("This is no name of a folder in the home.") from error
     if not folder or len(folder) > 1000:
         raise Invalid("This is no name of a folder in the home.")
-    return replace(request, parts=parts, folder=folder, mirror=False)
+    return replace(request, parts=parts, folder=folder, mirror=False, overwrite=Overwrite.NEVER)
 
 
 def _restore_store(

@@ -151,10 +151,11 @@ def _plan(request: HttpRequest, given: QueryDict, parts: list[Part]) -> dict[str
     target = _target(given)
     if target == DOWNLOAD:
         return {"is_download": True}
+    overwrite = given.get("overwrite") if given.get("overwrite") in Overwrite.values else Overwrite.IF_DIFFERENT
     how = {
         "target": target,
         "folder": given.get("folder", "").strip() or f"restored-{secrets.token_hex(8)}",
-        "overwrite": given.get("overwrite") if given.get("overwrite") in Overwrite.values else Overwrite.IF_DIFFERENT,
+        "overwrite": Overwrite.NEVER if target == Target.FOLDER else overwrite,
         "mirror": bool(given.get("mirror")) and target == Target.IN_PLACE,
     }
     return {"plan": _compared(request, parts, how)}

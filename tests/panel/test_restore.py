@@ -128,6 +128,9 @@ def test_another_folder_takes_the_files_and_nothing_else_changes(site: Site) -> 
     assert (site.home / "back" / "again" / "notes.txt").read_bytes() == b"first\n"
     assert (site.home / "back" / "again" / "public_html" / "shop" / "cart.php").exists()
     assert restore.safety_id is None
+    (site.home / "back" / "again" / "notes.txt").write_text("mine")
+    ended(site.restore(snapshot, "notes.txt", target="folder", folder="back/again", overwrite="always").job)
+    assert (site.home / "back" / "again" / "notes.txt").read_text() == "mine"
 
 
 def test_files_that_exist_are_treated_as_was_chosen(site: Site) -> None:  # noqa: F811
