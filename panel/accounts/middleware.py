@@ -9,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.utils.functional import SimpleLazyObject
 
 from panel.accounts.models import User
-from panel.accounts.services.acting import NotWhileActing, check_may_act, is_shut
+from panel.accounts.services.acting import OWN_STORAGE, NotWhileActing, check_may_act, is_shut
 from panel.audit.origin import Origin, coming_from
 from panel.core.addresses import client_address
 from panel.core.errors import PanelError
@@ -42,7 +42,7 @@ class ActingMiddleware:
         """Shut what is another person's alone, and ask administrators for a second factor if the settings do."""
         name = request.resolver_match.view_name if request.resolver_match else ""
         user, behind = request.user, request.behind  # type: ignore[attr-defined]
-        if behind is not None and is_shut(name, request.method or ""):
+        if behind is not None and (is_shut(name, request.method or "") or request.POST.get(OWN_STORAGE)):
             error = NotWhileActing("This is not possible while you act as somebody else.")
             return render(request, "errors/panel.html", {"error": error}, status=error.status)
         lacks = behind is None and user.is_authenticated and user.is_admin and not user.two_factor

@@ -161,6 +161,15 @@ def test_what_is_another_persons_alone_is_shut_while_acting(
     assert b"HF-ACTING" in answer.content
 
 
+def test_nobody_enters_storage_in_anothers_name(people: dict[str, Any], browser: Any) -> None:
+    client = browser("root")
+    act(client, people["alice"])
+    answer = client.post("/backups/schedules/new/", {"own-kind": "s3", "own-bucket": "b"})
+    assert answer.status_code == 403
+    assert b"HF-ACTING" in answer.content
+    assert client.post("/backups/schedules/new/", {"own-kind": ""}).status_code == 422
+
+
 def test_acting_is_never_nested_and_never_upwards(resellers: dict[str, Any], browser: Any) -> None:
     second = users.user_create("second", actor=None, role=Role.ADMIN, password=PASSWORD)
     client = browser("root")

@@ -13,6 +13,8 @@ FORBIDDEN = (
     "accounts:user_", "backups:schedule_key", "restores:condition", "notifications:integration",
 )  # fmt: skip
 """Beginnings of the names of pages that are shut, or only to be read, while somebody acts as another."""
+OWN_STORAGE = "own-kind"
+"""The field by which a form gives storage of a customer's own; nobody enters it in another's name."""
 READABLE = ("accounts:mine", "accounts:user_list", "accounts:user_detail")
 """Those of them that may be read."""
 
