@@ -37,12 +37,6 @@ def events(chosen: Mapping[str, str]) -> Any:
     return rows
 
 
-def kinds() -> list[str]:
-    """Return the kinds of things that changes are about."""
-    actions = AuditEvent.objects.order_by().values_list("action", flat=True).distinct()
-    return sorted({action.partition(".")[0] for action in actions})
-
-
 def _address(chosen: Mapping[str, str]) -> str:
     try:
         return str(ipaddress.ip_address(chosen.get("address", "")))

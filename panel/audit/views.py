@@ -10,9 +10,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
 from panel.audit.models import AuditEvent
-from panel.audit.selectors import FILTERS, events, kinds
+from panel.audit.selectors import FILTERS, events
 from panel.audit.services import first_break
-from panel.audit.words import sentence
+from panel.audit.words import kinds, sentence
 
 
 def event_list(request: HttpRequest) -> HttpResponse:

@@ -26,8 +26,21 @@ _WORDS = {
     "schedule.created": "Made a schedule", "schedule.changed": "Changed a schedule",
     "schedule.deleted": "Deleted a schedule", "schedule.enabled": "Switched a schedule on",
     "schedule.disabled": "Switched a schedule off", "schedule.run": "Started a schedule",
-    "key.saved": "Noted that a key was saved", "key.viewed": "Looked at a key",
+    "schedule.brought_back": "Brought a schedule back", "key.saved": "Noted that a key was saved",
+    "key.shown": "Looked at a key", "key.refused": "Was refused a key", "key.tried": "Tried a key",
+    "key.rotated": "Made a new key", "destination.saved": "Saved a destination",
+    "destination.removed": "Removed a destination", "destination.tested": "Tested a destination",
+    "destination.trusted": "Trusted a host key", "download.fetched": "Fetched a download",
+    "download.removed": "Removed a download", "file.viewed": "Looked at a file", "history.cleared": "Cleared history",
+    "retention.applied": "Retention marked snapshots", "cleanup.requested": "Started a cleanup",
+    "integrity.requested": "Started an integrity check", "restore.requested": "Asked for a restore", "restore.undo": "Asked for an undo",
+    "download.requested": "Asked for a download",
 }  # fmt: skip
+
+
+def kinds() -> list[str]:
+    """Return the kinds of things that changes are about."""
+    return sorted({action.partition(".")[0] for action in _WORDS if "." in action})
 
 
 def sentence(event: Any) -> str:
