@@ -107,11 +107,10 @@ class PureFtpdTlsOnly(PureFtpd):
 
     def certificate(self) -> tuple[str, str]:
         recipe = block_of("sh", "openssl req")
-        commands = recipe[recipe.index("openssl req") : recipe.index("chmod 600")]
-        commands = commands.replace("/tmp/", f"{self.folder}/")
+        commands = recipe[recipe.index("openssl req") : recipe.index("chmod 600")] + block_of("sh", "-fingerprint")
         commands = commands.replace("/etc/ssl/private/pure-ftpd.pem", str(self.folder / "cert.pem"))
-        shown = block_of("sh", "-fingerprint").replace("/tmp/", f"{self.folder}/")
-        done = subprocess.run(["sh", "-ec", commands + shown], capture_output=True, text=True, check=True)
+        commands = commands.replace("/etc/ssl/private/", f"{self.folder}/")
+        done = subprocess.run(["sh", "-ec", commands], capture_output=True, text=True, check=True)
         return "", done.stdout.strip()
 
 
