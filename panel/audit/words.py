@@ -33,7 +33,8 @@ _WORDS = {
     "destination.trusted": "Trusted a host key", "download.fetched": "Fetched a download",
     "download.removed": "Removed a download", "file.viewed": "Looked at a file", "history.cleared": "Cleared history",
     "retention.applied": "Retention marked snapshots", "cleanup.requested": "Started a cleanup",
-    "integrity.requested": "Started an integrity check", "restore.requested": "Asked for a restore", "restore.undo": "Asked for an undo",
+    "integrity.requested": "Started an integrity check", "restore.requested": "Asked for a restore",
+    "restore.undo": "Asked for an undo",
     "download.requested": "Asked for a download",
 }  # fmt: skip
 
