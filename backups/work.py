@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+from django.conf import settings
 
 from backups.models import Repository, Schedule, Snapshot, SnapshotKind
 from backups.retention import apply_retention
 from backups.running import Running, SessionRunner, failure
 from backups.selectors import COMPONENTS
 from backups.specs import backup_command, kind_of, parent_of
-from destinations.models import Destination
+from destinations.models import Destination, DestinationKind
+from panel.options.selectors import number
 from worker.claim import Claim
 from worker.context import Figures
 from worker.finish import Outcome, item_finish
+from worker.joblog import log_line
+from worker.room import CODE, GUIDANCE, Room, first_problem
 from worker.states import State
 
 
@@ -97,8 +103,21 @@ def run_backup(claim: Claim) -> None:
     if skipped := _not_used(repository.destination):
         item_finish(claim, Outcome(State.SKIPPED, code="HF-DESTINATION-OFF", error=skipped))
         return
+    if full := first_problem(*rooms_for(repository.destination)):
+        log_line(claim.item.job, claim.item, full, level="error")
+        item_finish(claim, Outcome(State.FAILED, code=CODE, error=full, guidance=GUIDANCE))
+        return
     SessionRunner(claim, repository, schedule, BackupPlan(schedule, repository, kind)).run()
     apply_retention(schedule, repository=repository)
+
+
+def rooms_for(destination: Destination) -> list[Room]:
+    """Return the places that need room before a backup to a destination starts: the workspace, and a local disk."""
+    rooms = [Room("the workspace", settings.WORKSPACE_DIR), Room("the cache", settings.CACHE_DIR)]
+    if destination.kind == DestinationKind.LOCAL and destination.config.get("path"):
+        folder = Path(destination.config["path"])
+        rooms.append(Room(f"backups at {destination.name}", folder, percent=number("free_percent")))
+    return rooms
 
 
 def _not_used(destination: Destination) -> str:

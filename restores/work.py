@@ -28,6 +28,7 @@ from worker.claim import Claim
 from worker.clock import now
 from worker.context import Figures, ItemContext
 from worker.finish import Outcome, item_finish
+from worker.room import CODE, GUIDANCE, Room, first_problem
 from worker.states import State
 
 _SUMMED = ("files_restored", "files_unchanged", "files_skipped", "deleted", "failed", "size", "seconds")
@@ -192,6 +193,9 @@ def run_download(claim: Claim) -> None:
         parts, repository = _of_now(download.parts)
     except (PanelError, LookupError) as error:
         item_finish(claim, _refused(error))
+        return
+    if full := first_problem(Room("downloads", Path(settings.DOWNLOADS_DIR)), Room("the cache", settings.CACHE_DIR)):
+        item_finish(claim, Outcome(State.FAILED, code=CODE, error=full, guidance=GUIDANCE))
         return
     plan = DownloadPlan(download, parts)
     try:

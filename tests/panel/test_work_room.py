@@ -5,10 +5,16 @@ from __future__ import annotations
 import shutil
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backups.services.schedules import ScheduleData, schedule_create, schedule_run
+from destinations.models import Destination
+from worker.claim import claim_next
 from worker.room import Room, first_problem
+from worker.run import work_on
+from worker.states import State
 
 _Usage = namedtuple("_Usage", "total used free")
 
@@ -35,3 +41,20 @@ def test_what_a_download_will_need_counts_too(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
     places = (Room("a", tmp_path), Room("b", tmp_path / "not" / "yet", percent=50))
     assert first_problem(*places).startswith("Too little room for b")
+
+
+@pytest.mark.usefixtures("disk", "keys")
+@pytest.mark.django_db
+def test_a_backup_to_a_disk_that_is_too_full_does_not_start(people: dict[str, Any], tmp_path: Path) -> None:
+    Destination.objects.filter(pk=people["destination"].pk).update(config={"path": str(tmp_path)})
+    values = {"name": "Nightly", "scope": "web", "retention": {"last": 3}}
+    data = ScheduleData(people["server"], people["alice_account"], [people["destination"]], values)
+    job = schedule_run(schedule_create(data, actor=people["root"]), actor=people["root"])
+    claim = claim_next("w/1", people["server"].pk)
+    assert claim is not None
+    work_on(claim)
+    item = job.items.get()
+    assert (item.state, item.error_code) == (State.FAILED, "HF-NO-ROOM")
+    assert item.error == "Too little room for backups at Local: 4.00 GB are free, 5.00 GB must be."
+    assert item.guidance
+    assert item.error in job.log.values_list("text", flat=True)
