@@ -56,6 +56,7 @@ def session_spec(
         "exclusive": exclusive,
         "cache": str(settings.CACHE_DIR),
         "nice": _NICE if lock else 0,
+        "group": settings.SESSION_CGROUP if lock else "",
     }
 
 

@@ -128,6 +128,7 @@ WORKER_PROCESSES = env.number("WORKER_PROCESSES", 4, low=1, high=64)
 WEB_PROCESSES = env.number("WEB_PROCESSES", 1, low=1, high=32)
 LISTEN_HOST = env.text("LISTEN_HOST", "127.0.0.1")
 LISTEN_PORT = env.number("LISTEN_PORT", 8000, low=1, high=65535)
+SESSION_CGROUP = env.text("SESSION_CGROUP")
 WORKER_NAME = env.label("WORKER_NAME", socket.gethostname())
 WORKER_QUEUE = env.label("WORKER_QUEUE", "server.local")
 
