@@ -48,7 +48,7 @@ def endure(kind: str, fault: str, size: Size, folder: Path, tree: Path) -> None:
     remote = REMOTES[kind](folder)
     out = folder / "out"
     with Proxy(remote.ports, seed=11) as proxy:
-        env = {**remote.env, "HOLDFAST_TIMEOUT": "2", "HOLDFAST_RETRIES": "12", "HOLDFAST_CONNECTIONS": "3"}
+        env = {**remote.env, "HOLDFAST_TIMEOUT": "3", "HOLDFAST_RETRIES": "12", "HOLDFAST_CONNECTIONS": "3"}
         ours = Ours(remote.location(proxy.address), env, folder)
         ours.done("init")
         proxy.faults.__dict__.update(vars(faults_of(fault, size)))

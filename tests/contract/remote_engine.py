@@ -22,7 +22,7 @@ class Ours:
         self._env = {**kept, **env, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONWARNINGS": "error"}
         self._start = [sys.executable, "-m", "backups.engine", "-r", location, "-p", str(secret)]
 
-    def run(self, *arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a verb, whatever comes of it."""
         return subprocess.run(
             [*self._start, *map(str, arguments)],

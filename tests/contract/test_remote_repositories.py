@@ -43,7 +43,7 @@ def test_stock_restic_opens_checks_and_restores_what_we_wrote(
     assert same(tree, tmp_path / "back" / tree.relative_to("/"))
 
 
-SMALL = Size(files=3000, file_size=1500, pack=4, limit=120)
+SMALL = Size(files=3000, file_size=1500, pack=4, limit=300)
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +51,7 @@ def small_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tree(tmp_path_factory.mktemp("network") / "tree", files=SMALL.files, size=SMALL.file_size)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_backup_and_a_restore_through_a_bad_network_end_well_or_not_green(
     fault: str, tmp_path: Path, small_tree: Path
@@ -63,8 +64,8 @@ def test_a_backup_and_a_restore_through_a_bad_network_end_well_or_not_green(
             error.add_note(f"over {kind}")
             raise
 
-    # Side by side, as most of the time is spent with waiting.
-    with ThreadPoolExecutor(len(REMOTES)) as pool:
+    # Two side by side, as much of the time is spent with waiting.
+    with ThreadPoolExecutor(2) as pool:
         list(pool.map(go, REMOTES))
 
 
