@@ -6,7 +6,8 @@ from datetime import UTC
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from backups.forms import checked_rules, moment_words, timing_from
+from backups.estimates import FirstRun, estimate_first_run
+from backups.forms import checked_rules, moment_words, timing_from, usable_destinations
 from backups.models import Schedule, Scope
 from backups.retention import about_how_many, preview
 from backups.timing import changes_clock, next_runs, spoken
@@ -16,6 +17,7 @@ from panel.core.text import count
 from worker.clock import now
 
 FIRST_LINES = 8
+_MOST_PLACES, _DIGITS = 50, 12
 
 
 def previews(
@@ -26,6 +28,7 @@ def previews(
         "timing": _timing(given, twelve),
         "sentence": _sentence(given, viewer, twelve),
         "keep": _keep(given, viewer, schedule, all_lines),
+        "first": _first(given, viewer, schedule),
     }
 
 
@@ -72,6 +75,21 @@ def _whose(given: Any, viewer: Any) -> str:
         return f"all {count(many, 'account')}" if many != 1 else "the one account"
     named = accounts.filter(uid=str(given.get("account") or "")).first()
     return named.name if named else "one account"
+
+
+def _first(given: Any, viewer: Any, schedule: Schedule | None) -> FirstRun | None:
+    """Return what the first run would send; None once there was one."""
+    if schedule is not None and schedule.snapshots.exists():
+        return None
+    account = None
+    if (given.get("mode") or "server") != "server" or not viewer.is_admin:
+        account = Account.objects.visible_to(viewer).filter(uid=str(given.get("account") or "")).first()
+        if account is None:
+            return None
+    wanted = (str(getattr(each, "pk", each)) for each in _listed(given, "destinations"))
+    chosen = [int(number) for number in wanted if number.isdecimal() and len(number) < _DIGITS]
+    places = usable_destinations(viewer, schedule).filter(pk__in=chosen[:_MOST_PLACES])
+    return estimate_first_run(viewer, account=account, destinations=places)
 
 
 def _keep(given: Any, viewer: Any, schedule: Schedule | None, all_lines: bool) -> dict[str, Any]:

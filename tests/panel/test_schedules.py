@@ -144,6 +144,23 @@ def test_the_preview_shows_sentence_runs_in_both_zones_and_the_change_of_the_clo
     assert "Sat, Mar 28, 03:15" in browser("root").post("/backups/schedules/preview/", filled(people)).content.decode()
 
 
+def test_before_a_first_run_the_preview_estimates_bytes_and_requests_of_measured_accounts(
+    people: dict[str, Any], browser: Any
+) -> None:
+    account = people["alice_account"]
+    account.disk_bytes = 500_000_000
+    account.save()
+    far = Destination.objects.create(name="Far away", kind="sftp", config={})
+    form = filled(people, destinations=[str(people["destination"].pk), str(far.pk)])
+    page = browser("root").post("/backups/schedules/preview/", form).content.decode()
+    assert "First run, about" in page and "Far away" in page
+    assert "200 MB to 500 MB, 3,980 requests" in page
+    assert "1 account is not measured yet and is not counted" in page
+    theirs = Destination.objects.create(name="Mallory store", kind="s3", config={}, account=people["mallory_account"])
+    mine = filled(people, mode="account", account=account.uid, destinations=[str(theirs.pk)])
+    assert "Mallory" not in browser("alice").post("/backups/schedules/preview/", mine).content.decode()
+
+
 @pytest.mark.parametrize("junk", [{"hour": "x"}, {"zone": "../etc"}, {"frequency": "?"}, {"keep": "-1"}, {"day": "99"}])
 def test_a_preview_of_nonsense_is_a_sentence_and_no_error(
     people: dict[str, Any], browser: Any, junk: dict[str, str]
