@@ -11,16 +11,18 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 import panel
+from destinations.selectors import may_see_destinations
 from panel.accounts.models import Account, Server
 from panel.options.selectors import options
 from worker.views import banner_context
 
+_DESTINATIONS = ("destinations:destination_list", "Destinations", "server-2")
 _ADMIN = (
     ("panel:overview", "Overview", "shield-check"),
     ("accounts:account_list", "Accounts", "users"),
     ("backups:schedule_list", "Backups", "database-export"),
     ("worker:queue", "Queue", "layout-list"),
-    ("destinations:destination_list", "Destinations", "server-2"),
+    _DESTINATIONS,
     ("restores:download_list", "Downloads", "download"),
     ("options:settings_home", "Settings", "settings"),
     ("audit:event_list", "Audit", "file-search"),
@@ -69,7 +71,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     return (
         base
         | {
-            "menu": _menu(_ADMIN if user.is_admin else _RESELLER if user.is_reseller else _USER, section),
+            "menu": _menu(_entries(user), section),
             "twelve": user.reads_twelve(shown["time_format"]),
             "host_name": shown["host_name"],
             "backups_off": not shown["backup_enabled"],
@@ -80,6 +82,14 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         }
         | _tasks(request, twelve=user.reads_twelve(shown["time_format"]))
     )
+
+
+def _entries(user: Any) -> Iterable[tuple[str, str, str]]:
+    """Return what a person finds in the menu; storage of one's own only where the package allows it."""
+    if user.is_admin:
+        return _ADMIN
+    entries = _RESELLER if user.is_reseller else _USER
+    return (*entries[:-2], _DESTINATIONS, *entries[-2:]) if may_see_destinations(user) else entries
 
 
 def _menu(entries: Iterable[tuple[str, str, str]], section: str) -> list[tuple[str, str, str, bool, str]]:

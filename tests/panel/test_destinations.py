@@ -304,3 +304,13 @@ def test_the_place_of_stored_backups_does_not_change(people: dict[str, Any], key
     with pytest.raises(FieldInvalid):
         save(people, "local", {"path": "/srv/other"}, destination=made)
     save(people, "local", {"path": "/srv/backups", "up": 5}, destination=made, name="Renamed")
+
+
+def test_the_menu_leads_to_own_storage_only_where_the_package_allows_it(people: dict[str, Any], browser: Any) -> None:
+    client = browser("alice")
+    assert 'href="/destinations/"' not in client.get("/").content.decode()
+    package = people["alice_account"].package
+    package.custom_storage = True
+    package.save()
+    assert 'href="/destinations/"' in client.get("/").content.decode()
+    assert client.get("/destinations/").status_code == 200
