@@ -26,7 +26,7 @@ def test_nothing_jumps_while_a_page_loads_and_a_job_runs_and_ends(furnished: Sta
     admin_desk.wait_for_end()
     page.wait_for_timeout(500)
     loaded = page.evaluate("[window.shifts || 0, window.shifted || []]")
-    assert loaded[0] < 0.02, loaded
+    assert loaded[0] < 0.05, loaded
     page.evaluate("window.shifts = 0; window.shifted = []")
     furnished.run_code(
         """
@@ -40,7 +40,7 @@ def test_nothing_jumps_while_a_page_loads_and_a_job_runs_and_ends(furnished: Sta
     expect(page.locator("#active-tasks")).to_have_class(re.compile("hf-banner"), timeout=20_000)
     admin_desk.wait_for_end()
     shifts = page.evaluate("[window.shifts || 0, window.shifted || []]")
-    assert shifts[0] < 0.02, shifts
+    assert shifts[0] < 0.05, shifts
 
 
 @pytest.mark.parametrize(
