@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.peers"]
+pytest_plugins = ["tests.peers", "tests.scheduling"]
 
 # Some tests make very deep trees, and pytest removes temporary folders recursively, a descriptor for each level.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))

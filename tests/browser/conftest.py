@@ -22,13 +22,6 @@ HERE = Path(__file__).parent
 expect.set_options(timeout=15_000)  # shared machines stall for seconds
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the browser tests together on one worker: only one panel is started."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 @pytest.fixture(scope="session")
 def chromium_program() -> Path:
     """Debian's Chromium."""
