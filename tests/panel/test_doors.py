@@ -145,6 +145,9 @@ def things(people: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "session": 0,
         "download": download.pk,
         "account": account.pk,
+        "package": account.package.pk,
+        "group": account.priority.pk,
+        "destination": people["destination"].pk,
         "schedule": schedule.pk,
         "snapshot": snapshot.pk,
         "job": job.pk,
@@ -194,7 +197,8 @@ def seen_by(address: str) -> set[str]:
 def number_for(address: str, things: dict[str, int]) -> int:
     thing = (OWNED | PERSONAL).get(address) or ("alice" if address in PEOPLE else "")
     if address in ADMIN or address in KEPT:
-        thing = next((word for word in ("account", "destination") if address.startswith(word)), "package")
+        words = {"account": "account", "destination": "destination", "priorities/": "group"}
+        thing = next((thing for word, thing in words.items() if address.startswith(word)), "package")
         thing = "job" if address.startswith("destinations/jobs/") else thing
     return things.get(thing, 1)
 
