@@ -50,7 +50,9 @@ def look(desk: Desk, address: str, *, closely: bool = True) -> list[str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("name", "least"), [("admin", 16), ("northwind", 6), ("juniper", 6)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("admin", 16), pytest.param("northwind", 6, marks=pytest.mark.soak), ("juniper", 6)]
+)
 def test_every_page_that_links_lead_to_is_sound(furnished: Stack, desks: Desks, name: str, least: int) -> None:
     found: list[str] = []
     seen: list[str] = []

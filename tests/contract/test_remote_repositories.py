@@ -43,7 +43,7 @@ def test_stock_restic_opens_checks_and_restores_what_we_wrote(
     assert same(tree, tmp_path / "back" / tree.relative_to("/"))
 
 
-SMALL = Size(files=3000, file_size=1500, pack=4, limit=300)
+SMALL = Size(files=600, file_size=1500, pack=4, limit=300)
 
 
 @pytest.fixture(scope="session")
