@@ -78,13 +78,15 @@ def test_a_scheduler_that_was_away_for_a_day_catches_up_or_reports(plain: Instal
     plain.call("due", schedule=caught, days=1.2)
     plain.call("due", schedule=reported, days=1.2)
     plain.start("worker", "scheduler")
-    plain.until(lambda: [job["trigger"] for job in plain.call("jobs")] == ["scheduled"])
-    assert plain.ended(plain.call("jobs")[0]["id"])["state"] == "success"
+    # The day's cleanup and check may have their turn as well.
+    backups = lambda: [job for job in plain.call("jobs") if job["kind"] == "backup"]  # noqa: E731
+    plain.until(lambda: [job["trigger"] for job in backups()] == ["scheduled"])
+    assert plain.ended(backups()[0]["id"])["state"] == "success"
     state = plain.until(lambda: (found := plain.call("overdue", schedule=reported))["since"] and found)
     assert state["later"]
     assert state["events"] == ["schedule.overdue"]
     assert plain.call("overdue", schedule=caught)["later"]
-    assert len(plain.call("jobs")) == 1
+    assert len(backups()) == 1
 
 
 def test_a_cancelled_backup_ends_within_a_second_and_leaves_nothing(plain: Installation) -> None:
