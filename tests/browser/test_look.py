@@ -36,8 +36,10 @@ def test_nothing_jumps_while_a_page_loads_and_a_job_runs_and_ends(furnished: Sta
         """,
         night=furnished.facts["night"],
     )
-    page.evaluate("document.dispatchEvent(new Event('hf:poll'))")
+    # At rest it asks every 15 s only: the job may be over by then.
+    page.evaluate("window.asking = setInterval(() => document.dispatchEvent(new Event('hf:poll')), 400)")
     expect(page.locator("#active-tasks")).to_have_class(re.compile("hf-banner"), timeout=20_000)
+    page.evaluate("clearInterval(window.asking)")
     admin_desk.wait_for_end()
     shifts = page.evaluate("[window.shifts || 0, window.shifted || []]")
     assert shifts[0] < 0.05, shifts

@@ -22,7 +22,7 @@ def test_a_wrong_password_is_refused_in_words(desks: Desks) -> None:
 
 
 def test_one_file_goes_out_and_comes_back_and_the_restore_is_undone(stack: Stack, admin_desk: Desk) -> None:
-    page = admin_desk.go("/backups/schedules/")
+    page = admin_desk.go("/backups/schedules/?q=Sample")
     index = Path(stack.facts["sample_home"]) / "public_html" / "index.html"
     admin_desk.wait_for_end()
     good = index.read_text()
@@ -31,7 +31,8 @@ def test_one_file_goes_out_and_comes_back_and_the_restore_is_undone(stack: Stack
     admin_desk.wait_for_end()
 
     index.write_text("broken by hand")
-    page.goto(f"{stack.address}/backups/restore/")
+    # Other tests leave restore points of other accounts, and of other kinds.
+    page.goto(f"{stack.address}/backups/restore/?kind=manual&account={stack.facts['accounts']['sample']}")
     page.get_by_role("link", name="Browse files").first.click()
     page.locator("#main .hf-table a").get_by_text("public_html", exact=True).click()
     page.get_by_label("Restore index.html").click()

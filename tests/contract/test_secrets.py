@@ -93,7 +93,7 @@ TROUBLES: dict[str, Trouble] = {
         "HF-STORE-FULL",
         lambda folder: sftp_config("openssh-small-disk", folder, path=f"{lend('openssh-small-disk')['home']}/full"),
     ),
-    "sftp read-only": Trouble("HF-STORE-FOLDER", _sftp("openssh-read-only", path="/tmp")),
+    "sftp read-only": Trouble("HF-STORE-FOLDER", _sftp("openssh-read-only", path="/srv")),
     "s3 host": Trouble("HF-STORE-HOST", _s3(endpoint="http://no-such-host.invalid")),
     "s3 port": Trouble("HF-STORE-PORT", _s3(closed=True)),
     "s3 key": Trouble("HF-STORE-KEY", _s3(access_key="NOSUCHKEY")),
