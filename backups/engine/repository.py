@@ -323,6 +323,11 @@ class Repository:
         self.use_index(index, known if complete else None)
         return index
 
+    def refresh_index(self) -> None:
+        """Load the index again if its objects are not those it was made of: one listing otherwise.  StoreError."""
+        if self._index is None or self._index_ids is None or self._index_ids != set(self.ids(INDEX)):
+            self.load_index()
+
     def use_index(self, index: Index, index_ids: set[str] | None) -> None:
         """Take ``index`` as the repository's, made of exactly these index objects; keep its table if it is new.
 

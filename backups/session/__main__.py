@@ -132,7 +132,7 @@ class Session:
             self._writing.add(command.item)
             self._fork(command.item, lambda cancel: run_backup(self._repository, command, cancel))
         elif isinstance(command, Restore):
-            self._fork(command.item, lambda cancel: run_restore(self._repository, command, cancel))
+            self._restore(command)
         elif isinstance(command, Sweep):
             self._fork(command.item, lambda cancel: run_sweep(self._repository, command, cancel))
         elif isinstance(command, Inspect):
@@ -149,6 +149,16 @@ class Session:
                     os.kill(pid, signal.SIGTERM)
         else:
             self._answer(command)
+
+    def _restore(self, command: Restore) -> None:
+        """Restore or plan; without a lock, others write and prune while this session is open."""
+        try:
+            if self._lock is None:
+                self._repository.refresh_index()
+        except (EngineError, StoreError) as error:
+            say_error(command.item, error)
+        else:
+            self._fork(command.item, lambda cancel: run_restore(self._repository, command, cancel))
 
     def _answer(self, command: List | Read) -> None:
         try:

@@ -57,7 +57,7 @@ class Browser:
             raise
         except (EngineError, StoreError):
             self._roots = {}
-            self._repository.load_index()
+            self._repository.refresh_index()
             answer()
 
     def _listing(self, command: List) -> None:
@@ -137,7 +137,7 @@ class Browser:
     def _root_or_none(self, snapshot_id: str) -> str | None:
         if snapshot_id not in self._roots:
             self._roots = {snapshot.id: snapshot.tree for snapshot in self._repository.snapshots()}
-            self._repository.load_index()
+            self._repository.refresh_index()
             self._roots.setdefault(snapshot_id, "")
         return self._roots[snapshot_id] or None
 

@@ -103,6 +103,7 @@ def test_preparing_folders_asks_for_what_is_missing_only(opened: Opener) -> None
 
 def test_a_server_that_lets_few_in_is_used_with_few_connections(opened: Opener) -> None:
     store = opened("pure-ftpd-few", connections=8)
+    when_there_is_a_place(lambda: store.put("config", b"1"))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: store.put(f"index/{number}", bytes(200_000)), range(24)))
     assert len(list(store.list("index"))) == 24

@@ -87,7 +87,7 @@ class Trees:
         self.reads += 1
         return self.data
 
-    def load_index(self) -> None:
+    def refresh_index(self) -> None:
         """Nothing to read."""
 
     def snapshots(self) -> list[Any]:

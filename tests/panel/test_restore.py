@@ -356,6 +356,20 @@ def test_a_plan_in_somebody_elses_snapshot_is_not_made(site: Site) -> None:  # n
         site.ask("plan", user=site.people["mallory"], **question)
 
 
+def test_a_plan_is_made_of_a_restore_point_newer_than_the_open_reader(site: Site) -> None:  # noqa: F811
+    def actions(snapshot: Snapshot) -> dict[str, list[int]]:
+        asked = {"snapshot": snapshot.pk, "target": "in_place", "folder": "", "overwrite": "always", "mirror": False}
+        parts = [{"snapshot": snapshot.pk, "paths": [site.top]}]
+        answer = site.ask("plan", user=site.people["alice"], parts=parts, **asked)
+        return dict(answer["parts"][0]["counts"])
+
+    assert "create" not in actions(site.back_up())
+    write(site.home, {"public_html/new/page.html": b"new"})
+    newer = site.back_up()
+    (site.home / "public_html" / "new" / "page.html").unlink()
+    assert actions(newer)["create"] == [1, 3]
+
+
 def test_cards_follow_the_restore_point(site: Site) -> None:  # noqa: F811
     snapshot = site.pretended()
     with signed_in(site.people, "alice") as browser:

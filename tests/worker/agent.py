@@ -70,6 +70,14 @@ def tidy() -> None:
         shutil.rmtree(folder)
     Option.objects.all().delete()
     Destination.objects.exclude(kind="local").delete()
+    pace(0)
+
+
+def pace(rate: int) -> None:
+    """Let backups take their time: write at most so many bytes a second to local destinations; 0 = no limit."""
+    for row in Destination.objects.filter(kind="local"):
+        row.config = row.config | {"up": rate}
+        row.save()
 
 
 def account(name: str, home: str) -> int:
@@ -250,7 +258,7 @@ def secrets_of_installation() -> list[str]:
 CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        set_up, collect, tidy, account, schedule, run, job, jobs, cancel, due, overdue, ring_often, option, locks,
+        set_up, collect, tidy, pace, account, schedule, run, job, jobs, cancel, due, overdue, ring_often, option, locks,
         empty_jobs, claim_all, mark, damaged, schedules, stop_check_after, upkeep, integrity, claim_one, left,
         attempts, snapshots,
         password, secrets_of_installation,

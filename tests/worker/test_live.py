@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def anywhere(request: pytest.FixtureRequest) -> Installation:
 
 
 def nightly(here: Installation, megabytes: int = 60, **values: Any) -> int:
-    """A schedule of one account with so much data; returns its number."""
+    """A schedule of one account with so much data, of which 16 MiB a second are stored; returns its number."""
+    here.call("pace", rate=16 << 20)
     account = here.call("account", name="alice", home=str(here.home("alice", megabytes)))
     return int(here.call("schedule", name="Nightly", account=account, **values))
 
@@ -127,10 +129,20 @@ def test_two_workers_claim_everything_once(anywhere: Installation) -> None:
     assert here.call("left") == 0
 
 
+def kept(file: Path) -> bool:
+    """Whether a process keeps the lock of a file, as one of a test before does not."""
+    with file.open() as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def test_a_second_worker_of_the_same_name_is_refused(plain: Installation) -> None:
     plain.start("worker")
-    here = plain.folder / "data" / "workspace"
-    plain.until(lambda: list(here.glob("worker-*.lock")))
+    workspace = plain.folder / "data" / "workspace"
+    plain.until(lambda: any(kept(file) for file in workspace.glob("worker-*.lock")))
     second = subprocess.run(
         [*plain.commands["worker"], "--patience", "0.2"], env=plain.env, capture_output=True, text=True, check=False,
         timeout=60,
