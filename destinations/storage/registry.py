@@ -50,11 +50,11 @@ def open_store(
     """Return the store of a destination with all that its settings ask for.
 
     ``meter`` counts bytes and calls, repeated ones too.  ``watcher`` hears since when the server is gone (epoch
-    seconds) and that it is back (None).  ``sleep`` waits between repetitions; it may raise to end the waiting.
+    seconds) and that it is back (None).  ``sleep`` waits between repetitions and for the pace; it may raise to end the waiting.
     ``shared`` is a folder of this destination: all processes of the machine keep to its limits together through it.
     """
     store = make_driver(config, shared)
-    if throttle := throttle_of(config, shared):
+    if throttle := throttle_of(config, shared, sleep):
         store = BandwidthStore(store, throttle)
     if meter:
         store = MeteredStore(store, meter)
@@ -69,8 +69,10 @@ def open_store(
     return store
 
 
-def throttle_of(config: Common, shared: Path | None = None) -> Throttle | None:
-    """Return the pace that the settings ask for, or None if there is no limit at any time."""
+def throttle_of(
+    config: Common, shared: Path | None = None, sleep: Callable[[float], None] = time.sleep
+) -> Throttle | None:
+    """Return the pace that the settings ask for, or None if there is no limit at any time; ``sleep`` may raise."""
     frames = [
         Frame(minutes_of(frame.start), minutes_of(frame.end), Rates(frame.up, frame.down), frozenset(frame.days))
         for frame in config.frames
@@ -78,7 +80,7 @@ def throttle_of(config: Common, shared: Path | None = None) -> Throttle | None:
     if not frames and not config.up and not config.down:
         return None
     file = shared / f"pace-{_boot()}" if shared else None
-    return Throttle(Rates(config.up, config.down), frames, now=config.local_time, shared=file)
+    return Throttle(Rates(config.up, config.down), frames, now=config.local_time, sleep=sleep, shared=file)
 
 
 def _boot() -> str:
