@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -33,7 +33,7 @@ from destinations.storage.ftp_link import FtpLink
 from destinations.storage.ftp_listing import Entry, UnknownListing, parse_list, parse_mlsd
 from tests.contract.places import ftp_config
 from tests.fakes.proxy import Proxy
-from tests.servers import lend
+from tests.servers import alone, lend
 from tests.servers.kinds import free_port
 
 Opener = Callable[..., FtpStore]
@@ -101,20 +101,27 @@ def test_preparing_folders_asks_for_what_is_missing_only(opened: Opener) -> None
 # connections
 
 
-def test_a_server_that_lets_few_in_is_used_with_few_connections(opened: Opener) -> None:
-    store = opened("pure-ftpd-few", connections=8)
+@pytest.fixture
+def few() -> Iterator[str]:
+    """A server of few places that no other test uses meanwhile."""
+    with alone("pure-ftpd-few"):
+        yield "pure-ftpd-few"
+
+
+def test_a_server_that_lets_few_in_is_used_with_few_connections(few: str, opened: Opener) -> None:
+    store = opened(few, connections=8)
     when_there_is_a_place(lambda: store.put("config", b"1"))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: store.put(f"index/{number}", bytes(200_000)), range(24)))
     assert len(list(store.list("index"))) == 24
 
 
-def test_a_server_with_no_place_at_all_is_named_busy(opened: Opener) -> None:
-    first, second = opened("pure-ftpd-few", connections=1), opened("pure-ftpd-few", connections=1)
+def test_a_server_with_no_place_at_all_is_named_busy(few: str, opened: Opener) -> None:
+    first, second = opened(few, connections=1), opened(few, connections=1)
     for store in (first, second):
         when_there_is_a_place(lambda store=store: store.put("config", b"1"))  # type: ignore[misc]
     with pytest.raises(ServerBusy) as busy:
-        opened("pure-ftpd-few", connections=1).stat("config")
+        opened(few, connections=1).stat("config")
     assert busy.value.temporary
 
 

@@ -17,7 +17,7 @@ from destinations.storage.pool import Pool
 from destinations.storage.registry import open_store
 from destinations.storage.wrappers.bandwidth import Rates, Throttle
 from tests.contract.places import ftp_config
-from tests.servers import lend
+from tests.servers import alone
 
 _fork = multiprocessing.get_context("fork")
 
@@ -113,7 +113,6 @@ def test_a_thread_that_waits_for_a_place_takes_what_comes_to_rest_beside_it(tmp_
 
 def test_several_programs_together_never_have_more_connections_than_the_destination_allows(tmp_path: Path) -> None:
     config = ftp_config("pure-ftpd-few", tmp_path, connections=2)
-    assert lend("pure-ftpd-few")["port"] == config.port
 
     def program(pipe: Any) -> None:
         store = open_store(config, shared=tmp_path)
@@ -122,15 +121,18 @@ def test_several_programs_together_never_have_more_connections_than_the_destinat
         store.close()
         pipe.send(store.requests())  # type: ignore[attr-defined]
 
-    children = [_in_child(program) for _ in range(3)]
-    for index, (_, pipe) in enumerate(children):
-        for _ in range(6):
-            pipe.send(index)
-    for child, pipe in children:
-        assert pipe.poll(60)
-        assert pipe.recv() > 10
-        child.join()
-    assert len(list(open_store(config, shared=tmp_path).list(""))) == 18
+    with alone("pure-ftpd-few"):
+        children = [_in_child(program) for _ in range(3)]
+        for index, (_, pipe) in enumerate(children):
+            for _ in range(6):
+                pipe.send(index)
+        for child, pipe in children:
+            assert pipe.poll(60)
+            assert pipe.recv() > 10
+            child.join()
+        store = open_store(config, shared=tmp_path)
+        assert len(list(store.list(""))) == 18
+        store.close()
 
 
 def test_programs_with_one_pace_share_it(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,15 @@ def lend(name: str) -> dict[str, Any]:
     if "failed" in told:
         raise RuntimeError(f"the test server {name} did not start:\n{told['failed']}")
     return told
+
+
+@contextmanager
+def alone(name: str) -> Iterator[dict[str, Any]]:
+    """Lend a server to one test at a time, for those that fill all its places."""
+    told = lend(name)
+    with open(_run_folder() / name / "alone", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield told
 
 
 def _start(name: str, folder: Path) -> None:
