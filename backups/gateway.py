@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +19,7 @@ from backups.models import Repository, Schedule
 from destinations.factory import plain_config
 from destinations.metering import gone_noted, room_noted, traffic_add
 from panel.core.sealing import MasterKey
+from worker.children import end_child, start_child
 
 _NICE = 10
 _UNREACHABLE = frozenset(("HF-STORE-UNREACHABLE", "HF-STORE-HOST", "HF-STORE-PORT", "HF-STORE-TIMEOUT"))
@@ -99,19 +97,7 @@ class EngineSession:
 
     def __init__(self, spec: dict[str, Any], use: Use | None = None) -> None:
         self._use = use
-        reading, writing = os.pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "backups.session", "--spec-fd", str(reading)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[reading],
-            start_new_session=True,
-            cwd=settings.BASE_DIR,
-            env={"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "LANG": "C.UTF-8"},
-        )
-        os.close(reading)
-        with os.fdopen(writing, "wb") as pipe, suppress(BrokenPipeError):
-            pipe.write(json.dumps(spec).encode())
+        self._process = start_child("backups.session", spec)
         self._buffer = b""
         self.ended = False
 
@@ -157,13 +143,5 @@ class EngineSession:
     def close(self) -> None:
         """End the process: politely at first, by force after ten seconds.  Twice is fine."""
         self.ended = True
-        if self._process.stdin is not None:
-            with suppress(BrokenPipeError, ValueError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        end_child(self._process)
         self._last_words()

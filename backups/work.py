@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
-from backups.models import Repository, Schedule, Snapshot, SnapshotKind
+from backups.models import Repository, Schedule, SnapshotKind
+from backups.records import Origin, snapshot_record
 from backups.retention import apply_retention
 from backups.running import Running, SessionRunner, failure
 from backups.selectors import COMPONENTS
@@ -40,7 +39,10 @@ class BackupPlan:
         saved = running.last("saved")
         if saved is None or not saved["snapshot"]:
             return failure(running.error)
-        snapshot = store_snapshot(running, saved, self._schedule, self._repository, self._kind)
+        item, schedule = running.claim.item, self._schedule
+        components = list(COMPONENTS.get(schedule.scope, ()))
+        origin = Origin(self._kind, schedule.scope, components, item.account, schedule)
+        snapshot = snapshot_record(saved, origin, item, self._repository)
         running.context.log(f"saved snapshot {snapshot.short} in {saved['seconds']:.1f} s")
         running.context.progress(Figures(saved["size"], saved["size"], saved["files"]))
         result = {name: saved[name] for name in _FIGURES} | {"snapshot": snapshot.pk, "short": snapshot.short}
@@ -68,31 +70,6 @@ def send_backup(running: Running, schedule: Schedule, repository: Repository, ki
     if parent is not None:
         running.context.log(f"parent snapshot {parent.short}")
     running.session.send(**backup_command(running.claim.item.pk, account, schedule, kind, parent))
-
-
-def store_snapshot(
-    running: Running, saved: dict[str, Any], schedule: Schedule, repository: Repository, kind: str
-) -> Snapshot:
-    """Store the row of a snapshot that the engine has written."""
-    snapshot, _ = Snapshot.objects.update_or_create(
-        repository=repository,
-        snapshot_id=saved["snapshot"],
-        defaults={
-            "original": saved["snapshot"],
-            "tree": saved["tree"],
-            "account": running.claim.item.account,
-            "schedule": schedule,
-            "job": running.claim.item.job,
-            "kind": kind,
-            "scope": schedule.scope,
-            "components": list(COMPONENTS.get(schedule.scope, ())),
-            "taken_at": datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=saved["taken_at"]),
-            "files": saved["files"],
-            "size": saved["size"],
-            "added": saved["data_added"],
-        },
-    )
-    return snapshot
 
 
 def run_backup(claim: Claim) -> None:

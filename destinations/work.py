@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from destinations.sealing import SECRETS, secret_place
 from destinations.words import for_customer, headline
 from panel.core.errors import PanelError
 from panel.core.sealing import MasterKey
+from worker.children import end_child, start_child
 from worker.claim import Claim
 from worker.clock import now
 from worker.context import ItemContext
@@ -146,24 +144,7 @@ def _key_name(claim: Claim) -> str:
 
 def _said_by(spec: dict[str, Any], context: ItemContext) -> Iterator[dict[str, Any] | None]:
     """Yield what the tester says; None at the end if it was told to stop."""
-    reading, writing = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "destinations.tester", "--spec-fd", str(reading)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=[reading],
-        start_new_session=True,
-        cwd=settings.BASE_DIR,
-        env={
-            "PATH": os.environ.get("PATH", ""),
-            "TZ": "UTC",
-            "LANG": "C.UTF-8",
-            **{name: os.environ[name] for name in ("SSH_AUTH_SOCK",) if name in os.environ},
-        },
-    )
-    os.close(reading)
-    with os.fdopen(writing, "wb") as pipe, suppress(BrokenPipeError):
-        pipe.write(json.dumps(spec).encode())
+    process = start_child("destinations.tester", spec, keep=("SSH_AUTH_SOCK",))
     try:
         yield from _lines(process, context)
     finally:
@@ -189,13 +170,6 @@ def _lines(process: subprocess.Popen[bytes], context: ItemContext) -> Iterator[d
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    end_child(process)
     if process.stdout is not None:
         process.stdout.close()

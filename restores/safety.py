@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backups.models import Repository, Snapshot, SnapshotKind
+from backups.models import SnapshotKind
+from backups.records import Origin
 from backups.specs import parent_of
 from restores.choosing import Part, component_of, home_path, is_inside
 from restores.models import Restore
-from worker.claim import Claim
 
 _SYSTEM = "/etc"
 
@@ -34,28 +33,11 @@ def safety_command(item: int, restore: Restore, parts: list[Part]) -> dict[str, 
     }
 
 
-def store_safety(claim: Claim, saved: dict[str, Any], restore: Restore, repository: Repository) -> Snapshot:
-    """Store the row of a safety snapshot that the engine has written."""
+def safety_origin(restore: Restore) -> Origin:
+    """Return what the row of a restore's safety snapshot says of it."""
     paths = [path for part in restore.parts for path in part["paths"]]
-    snapshot, _ = Snapshot.objects.update_or_create(
-        repository=repository,
-        snapshot_id=saved["snapshot"],
-        defaults={
-            "original": saved["snapshot"],
-            "tree": saved["tree"],
-            "account": restore.account,
-            "schedule": restore.snapshot.schedule,
-            "job": claim.item.job,
-            "kind": SnapshotKind.SAFETY,
-            "scope": _scope(paths),
-            "components": sorted({component_of(path) for path in paths}),
-            "taken_at": datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=saved["taken_at"]),
-            "files": saved["files"],
-            "size": saved["size"],
-            "added": saved["data_added"],
-        },
-    )
-    return snapshot
+    components = sorted({component_of(path) for path in paths})
+    return Origin(SnapshotKind.SAFETY, _scope(paths), components, restore.account, restore.snapshot.schedule)
 
 
 def _components(paths: list[str], home: str) -> list[dict[str, Any]]:

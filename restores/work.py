@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 
 from backups.models import Repository, Schedule
+from backups.records import snapshot_record
 from backups.running import Running, SessionRunner, failure
 from panel.accounts.models import Account
 from panel.core.errors import PanelError
@@ -22,7 +23,7 @@ from restores.choosing import Part, home_path, stored_parts
 from restores.downloads import make_room
 from restores.models import Download, Restore
 from restores.placing import archive_parts, commands, placing_of
-from restores.safety import safety_command, store_safety
+from restores.safety import safety_command, safety_origin
 from worker import leases
 from worker.claim import Claim
 from worker.clock import now
@@ -100,7 +101,7 @@ class RestorePlan:
                 error=f"Nothing was restored: the safety snapshot failed. {outcome.error}",
                 guidance="Restore again with the safety snapshot switched off, if you can do without Undo.",
             )
-        snapshot = store_safety(running.claim, saved, self._restore, self._repository)
+        snapshot = snapshot_record(saved, safety_origin(self._restore), running.claim.item, self._repository)
         self._restore.safety, self._restore.safety_whole = snapshot, status == 0
         self._restore.save(update_fields=["safety", "safety_whole"])
         running.context.log(f"safety snapshot {snapshot.short} is stored")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import struct
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
+from destinations.storage.forking import SharedLock
 from destinations.storage.wrappers.metered import Meter
 
 _SUMS = struct.Struct("=QQQ")
@@ -25,6 +23,7 @@ class SharedMeter(Meter):
         self._file = os.memfd_create("meter", os.MFD_CLOEXEC)
         os.ftruncate(self._file, _SUMS.size)
         self._shared = mmap.mmap(self._file, _SUMS.size)
+        self._lock = SharedLock(self._file)
         self._requests: Callable[[], int] | None = None
         self._seen = 0
         super().__init__()
@@ -32,7 +31,6 @@ class SharedMeter(Meter):
     def renew_after_fork(self) -> None:
         """Go on with the sums; the driver's own count begins at zero in a child."""
         super().renew_after_fork()
-        self._threads = threading.Lock()
         self._seen = 0
 
     def watch(self, requests: Callable[[], int]) -> None:
@@ -42,14 +40,14 @@ class SharedMeter(Meter):
     def count(self, verb: str, *, sent: int = 0, received: int = 0, failed: bool = False) -> None:
         """Add one call."""
         del verb, failed
-        with self._locked():
+        with self._lock:
             before = _SUMS.unpack_from(self._shared)
             more = (sent, received, self._new_requests())
             _SUMS.pack_into(self._shared, 0, *(a + b for a, b in zip(before, more, strict=True)))
 
     def take_sums(self) -> tuple[int, int, int]:
         """Return bytes sent, bytes received and requests since the last time, of all processes."""
-        with self._locked():
+        with self._lock:
             sums = _SUMS.unpack_from(self._shared)
             _SUMS.pack_into(self._shared, 0, 0, 0, 0)
         return sums
@@ -60,12 +58,3 @@ class SharedMeter(Meter):
         now = self._requests()
         new, self._seen = now - self._seen, now
         return new
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._threads:
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)

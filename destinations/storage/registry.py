@@ -50,7 +50,8 @@ def open_store(
     """Return the store of a destination with all that its settings ask for.
 
     ``meter`` counts bytes and calls, repeated ones too.  ``watcher`` hears since when the server is gone (epoch
-    seconds) and that it is back (None).  ``sleep`` waits between repetitions and for the pace; it may raise to end the waiting.
+    seconds) and that it is back (None).  ``sleep`` waits between repetitions and for the pace; it may raise to end
+    the waiting.
     ``shared`` is a folder of this destination: all processes of the machine keep to its limits together through it.
     """
     store = make_driver(config, shared)

@@ -72,8 +72,7 @@ class SftpStore:
         """Connect, check the identity, log in and open SFTP on a connection of its own."""
         link = SftpLink(self._config, self._tally.add)
         try:
-            for step in (link.greet, link.verify, link.login, link.open_sftp):
-                yield step()
+            yield from link.steps()
         finally:
             link.close()
 
@@ -167,14 +166,7 @@ class SftpStore:
     # connections and paths
 
     def _connect(self) -> SftpLink:
-        link = SftpLink(self._config, self._tally.add)
-        try:
-            for step in (link.greet, link.verify, link.login, link.open_sftp):
-                step()
-        except BaseException:
-            link.close()
-            raise
-        return link
+        return SftpLink.opened(self._config, self._tally.add)
 
     def _path(self, key: str) -> bytes:
         if not self._root:

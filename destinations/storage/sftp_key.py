@@ -36,25 +36,18 @@ def install_key(config: SftpConfig, private: Secret, public: str) -> SftpConfig:
     """
     if not _PUBLIC.fullmatch(public):
         raise BadConfig("this is not the line of a public key")
-    link = _logged_in(config)
+    link = SftpLink.opened(config, _uncounted)
     try:
         _add_line(link, public)
     finally:
         link.close()
     settled = msgspec.structs.replace(config, password=Secret(""), passphrase=Secret(""), private_key=private)
-    _logged_in(settled).close()
+    SftpLink.opened(settled, _uncounted).close()
     return settled
 
 
-def _logged_in(config: SftpConfig) -> SftpLink:
-    link = SftpLink(config, lambda: None)
-    try:
-        for step in (link.greet, link.verify, link.login, link.open_sftp):
-            step()
-    except BaseException:
-        link.close()
-        raise
-    return link
+def _uncounted() -> None:
+    """Requests for the key are nobody's traffic."""
 
 
 def _add_line(link: SftpLink, line: str) -> None:

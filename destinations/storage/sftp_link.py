@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Self
 
 import paramiko  # type: ignore[import-untyped]
 
@@ -95,7 +95,7 @@ class SftpLink:
     wire: Wire
 
     def __init__(self, config: SftpConfig, count: Callable[[], None]) -> None:
-        """Prepare; :meth:`greet`, :meth:`verify`, :meth:`login` and :meth:`open_sftp` follow in this order."""
+        """Prepare; :meth:`steps` follow."""
         self._config, self._count = config, count
         self._place = f"{config.host} port {config.port}"
         self._transport: paramiko.Transport | None = None
@@ -109,6 +109,23 @@ class SftpLink:
         return self._transport is not None and "OpenSSH" in self._transport.remote_version
 
     # getting there
+
+    @classmethod
+    def opened(cls, config: SftpConfig, count: Callable[[], None]) -> Self:
+        """Return a connection with SFTP open.  What :meth:`steps` raise."""
+        link = cls(config, count)
+        try:
+            for _ in link.steps():
+                pass
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def steps(self) -> Iterator[str]:
+        """Get there step by step, and tell what each found."""
+        for step in (self.greet, self.verify, self.login, self.open_sftp):
+            yield step()
 
     def greet(self) -> str:
         """Connect and agree on keys; return the server's version."""

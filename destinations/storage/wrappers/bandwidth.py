@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from destinations.storage.base import AcceptsPace, Data, ObjectStore, Pace, size_of
-from destinations.storage.forking import renew_after_fork
+from destinations.storage.forking import SharedLock
 from destinations.storage.wrappers.base import Wrapper
 
 _BURST = 0.25
@@ -85,17 +83,12 @@ class Throttle:
             self._file = os.open(shared, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, _STATE.size)
         self._shared = mmap.mmap(self._file, _STATE.size)
-        self.renew_after_fork()
-        renew_after_fork(self)
+        self._lock = SharedLock(self._file)
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, OSError, BufferError):
             self._shared.close()
             os.close(self._file)
-
-    def renew_after_fork(self) -> None:
-        """Replace the lock of the threads, which another thread of the parent may have held."""
-        self._lock = threading.Lock()
 
     def rates(self) -> Rates:
         """Return the rates that hold now."""
@@ -130,7 +123,7 @@ class Throttle:
         """
         if not rate or not count:
             return
-        with self._locked():
+        with self._lock:
             now = self._clock()
             ends = list(_STATE.unpack_from(self._shared))
             ends[way] = max(ends[way], now - _BURST) + count / rate
@@ -138,15 +131,6 @@ class Throttle:
         pause = ends[way] - now
         if pause > 0:
             self._sleep(pause)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._lock:
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
 def _block(rate: int, default: int) -> int:
