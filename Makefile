@@ -7,7 +7,7 @@
 .PHONY: help setup setup-run run test check format bench soak scale screenshots lock packages clean
 
 BIN  := .venv/bin
-JOBS ?= 3
+JOBS ?= 4
 ARGS ?=
 environment = python="$$(.ci/find-python)" && "$$python" .ci/environment.py
 

@@ -64,8 +64,8 @@ def test_a_backup_and_a_restore_through_a_bad_network_end_well_or_not_green(
             error.add_note(f"over {kind}")
             raise
 
-    # Two side by side, as much of the time is spent with waiting.
-    with ThreadPoolExecutor(2) as pool:
+    # Side by side, as most of the time is spent with waiting.
+    with ThreadPoolExecutor(len(REMOTES)) as pool:
         list(pool.map(go, REMOTES))
 
 
