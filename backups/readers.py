@@ -16,8 +16,9 @@ import redis
 from django.db import close_old_connections
 
 from backups.gateway import EngineSession, session_spec
-from backups.models import Repository, Snapshot, SnapshotKind
+from backups.models import Repository, Snapshot
 from backups.reveal import KEY_VERBS
+from backups.versions import versions_of
 from panel.accounts.models import User
 from panel.core.errors import PanelError
 from worker.asking import ANSWER, ANSWER_SECONDS, LARGEST_ANSWER, QUESTIONS, client
@@ -26,7 +27,6 @@ _log = logging.getLogger(__name__)
 _OPEN_AT_MOST = 6
 _IDLE_SECONDS = 600
 _ANSWER_SECONDS = 30.0
-_MOST_VERSIONS = 400
 _PLANNER = "restores.placing:plan_commands"
 _ANSWERS = frozenset(("listed", "data", "versions", "planned"))
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -136,24 +136,13 @@ class Readers:
         snapshot = Snapshot.objects.visible_to(user).present().filter(pk=question["snapshot"]).first()
         if snapshot is None:
             raise PanelError("This restore point does not exist any more.")
-        warm = self._opened(snapshot.repository)
         if verb == "versions":
-            return self._versions(warm, user, snapshot, question)
+            return versions_of(self._opened, user, snapshot, question["path"])
+        warm = self._opened(snapshot.repository)
         if verb == "plan":
             return {"parts": [warm.ask(**command) for command in _planner()(user, question)]}
         fields = {name: question[name] for name in _FIELDS[verb] if name in question}
         return warm.ask(do=verb, snapshot=snapshot.snapshot_id, **fields)
-
-    def _versions(self, warm: Warm, user: User, snapshot: Snapshot, question: dict[str, Any]) -> dict[str, Any]:
-        """Return the versions of a path in the snapshots of the same account and repository that the user sees."""
-        same = Snapshot.objects.visible_to(user).present().exclude(kind=SnapshotKind.SAFETY)
-        same = same.filter(account=snapshot.account, repository=snapshot.repository).order_by("-taken_at")
-        by_id = {row.snapshot_id: row for row in same[:_MOST_VERSIONS]} | {snapshot.snapshot_id: snapshot}
-        answer = warm.ask(do="versions", snapshots=list(by_id), path=question["path"])
-        for version in answer["entries"]:
-            rows = [by_id[name] for name in version["snapshots"]]
-            version["snapshots"] = [{"pk": row.pk, "taken_at": int(row.taken_at.timestamp())} for row in rows]
-        return answer | {"searched": len(by_id)}
 
     def close(self) -> None:
         """End all processes."""

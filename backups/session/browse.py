@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 from backups.engine.blob import BlobType
+from backups.engine.chunker import MIN_SIZE
 from backups.engine.errors import BadRequest, EngineError
 from backups.engine.find import state_of
 from backups.engine.repository import Repository
@@ -99,6 +101,9 @@ class Browser:
                 continue
             version = versions.setdefault(state_of(node), _version(node))
             version["snapshots"].append(snapshot_id)
+            version["marks"] |= {mark_of(node)}
+        for version in versions.values():
+            version["marks"] = sorted(version["marks"])
         say_list("versions", command.item, list(versions.values()), missing=len(missing))
 
     def _resolved(
@@ -148,4 +153,17 @@ def _version(node: Node) -> dict[str, Any]:
         "size": node.size if node.type == "file" else None,
         "changed": parse_time(node.mtime) // _NANOSECONDS,
         "snapshots": [],
+        "marks": set(),
     }
+
+
+def mark_of(node: Node) -> str:
+    """Return what makes a state of a path the same in every repository.
+
+    Each repository cuts files in its own places, so only a file of one piece is known by its content.  A larger one
+    is known by what tells a backup that it did not change: size, times and inode.
+    """
+    state = state_of(node)
+    if node.type == "file" and node.size > MIN_SIZE:
+        state = (node.type, node.size, parse_time(node.mtime), parse_time(node.ctime), node.inode, *state[-1:])
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:32]

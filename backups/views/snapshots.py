@@ -102,7 +102,9 @@ def file_versions(request: HttpRequest, number: int) -> HttpResponse:
     for version in answer["entries"]:
         version["mine"] = any(one["pk"] == snapshot.pk for one in version["snapshots"])
         version["newest"], version["oldest"] = version["snapshots"][0], version["snapshots"][-1]
-    context |= {"versions": answer["entries"], "missing": answer["missing"], "searched": answer["searched"]}
+        version["places"] = sorted({one["place"] for one in version["snapshots"]}) if request.user.is_admin else []
+    context |= {"versions": answer["entries"], "missing": answer["missing"]}
+    context |= {"searched": answer["searched"], "silent": answer["silent"]}
     return render(request, "backups/file_versions.html", context)
 
 
