@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from hashlib import sha256
+from typing import TypeVar
 
 from backports.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError
 
@@ -13,6 +16,9 @@ from backups.engine.errors import Corrupt
 
 MAX_BLOB = 256 * 1024 * 1024
 """Bytes; the largest plaintext a reader takes (data blobs end at 8 MiB, trees of huge folders are larger)."""
+_WORTH_A_THREAD = 1024 * 1024
+"""Bytes; to compare less than that takes no longer than to start a thread for it."""
+T = TypeVar("T")
 
 
 class BlobType(IntEnum):
@@ -118,17 +124,42 @@ def open_blob(key: Key, sealed: Buffer, plain_size: int, blob_id: bytes) -> byte
 
     ``plain_size`` is the recorded plaintext length in bytes, 0 for a blob that is not compressed.  Raises Corrupt.
     """
+    plain = _unseal(key, sealed, plain_size, blob_id)
+    _prove(plain, blob_id)
+    return plain
+
+
+def use_blob(key: Key, sealed: Buffer, plain_size: int, blob_id: bytes, use: Callable[[bytes], T]) -> T:
+    """Open a blob and return what ``use`` makes of its plaintext, which is not given out unless it agrees with the id.
+
+    A large one is compared by another processor meanwhile, so ``use`` must do nothing that cannot be undone.
+    Raises Corrupt, and what ``use`` raises.
+    """
+    plain = _unseal(key, sealed, plain_size, blob_id)
+    if len(plain) < _WORTH_A_THREAD:
+        _prove(plain, blob_id)
+        return use(plain)
+    with ThreadPoolExecutor(1, "prove") as pool:
+        proof = pool.submit(_prove, plain, blob_id)
+        try:
+            return use(plain)
+        finally:
+            proof.result()
+
+
+def _unseal(key: Key, sealed: Buffer, plain_size: int, blob_id: bytes) -> bytes:
     try:
         plain = key.open(sealed)
-        if plain_size:
-            plain = decompress(plain, plain_size)
+        return decompress(plain, plain_size) if plain_size else plain
     except Corrupt as error:
         raise Corrupt(f"blob {blob_id.hex()} {error}", kind="blob", object_id=blob_id.hex()) from error
+
+
+def _prove(plain: bytes, blob_id: bytes) -> None:
     if sha256(plain).digest() != blob_id:
         raise Corrupt(
             f"blob {blob_id.hex()} has other content than its name says", kind="blob", object_id=blob_id.hex()
         )
-    return plain
 
 
 def stored_plain_size(sealed_length: int, plain_size: int) -> int:

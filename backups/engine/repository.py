@@ -16,11 +16,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar, cast
 
 import msgspec
 
 from backups.engine import keys, locks
-from backups.engine.blob import MAX_BLOB, BlobType, Codec, decompress, open_blob
+from backups.engine.blob import MAX_BLOB, BlobType, Codec, decompress, open_blob, use_blob
 from backups.engine.cache import Cache
 from backups.engine.chunker import Chunker, random_polynomial
 from backups.engine.crypto import Key
@@ -60,6 +61,7 @@ _COPIES = 32
 """Places of one blob that are tried."""
 _WINDOW = 512 * 1024
 _WINDOWS = 6
+T = TypeVar("T")
 
 
 class Config(msgspec.Struct):
@@ -388,18 +390,21 @@ class Repository:
 
         Raises BlobMissing if the index has no place for it, Corrupt if every copy is damaged, StoreError.
         """
+        return self._first_whole(kind, blob_id, open_blob)
+
+    def _first_whole(self, kind: BlobType, blob_id: bytes, opened: Callable[[Key, bytes, int, bytes], T]) -> T:
         failure: Exception | None = None
         first = self.index.find(kind, blob_id)
         if first is not None:
             try:
-                return open_blob(self.key, self._read_sealed(kind, first, fresh=False), first.plain_size, blob_id)
+                return opened(self.key, self._read_sealed(kind, first, fresh=False), first.plain_size, blob_id)
             except (Corrupt, ObjectMissing, ShortRead) as error:
                 failure = error
         # Honest copies are few; an index that names a blob a million times must not make a million requests.
         for place in dict.fromkeys(islice(self.index.find_all(kind, blob_id), _COPIES)):
             for fresh in (False, True):
                 try:
-                    return open_blob(self.key, self._read_sealed(kind, place, fresh=fresh), place.plain_size, blob_id)
+                    return opened(self.key, self._read_sealed(kind, place, fresh=fresh), place.plain_size, blob_id)
                 except (Corrupt, ObjectMissing, ShortRead) as error:
                     failure = error
         if failure is None:
@@ -418,9 +423,28 @@ class Repository:
 
     def load_tree(self, tree_id: str) -> bytes:
         """Return the JSON bytes of a tree by its hexadecimal id; see :meth:`load_blob`."""
-        if not is_id(tree_id):
-            raise Corrupt("a tree id that is none", kind="tree", object_id=tree_id[:80])
-        return self.load_blob(BlobType.TREE, bytes.fromhex(tree_id))
+        return self.load_blob(BlobType.TREE, _tree_name(tree_id))
+
+    def load_tree_as(self, tree_id: str, decode: Callable[[bytes, str], T]) -> T:
+        """Return what ``decode`` (JSON bytes, tree id) makes of a tree; of a large one, while its bytes are proven.
+
+        Raises what :meth:`load_blob` and ``decode`` raise.
+        """
+
+        def settle(plain: bytes) -> tuple[T | None, Corrupt | None]:
+            # Bytes that are what their name says, yet no tree, are no reason to try the next copy.
+            try:
+                return decode(plain, tree_id), None
+            except Corrupt as error:
+                return None, error
+
+        def opened(key: Key, sealed: bytes, size: int, name: bytes) -> tuple[T | None, Corrupt | None]:
+            return use_blob(key, sealed, size, name, settle)
+
+        decoded, wrong = self._first_whole(BlobType.TREE, _tree_name(tree_id), opened)
+        if wrong is not None:
+            raise wrong
+        return cast(T, decoded)
 
     def _read_sealed(self, kind: BlobType, place: Location, *, fresh: bool) -> bytes:
         if place.length > MAX_BLOB:
@@ -542,6 +566,12 @@ def _left_by_init(store: ObjectStore, password: str) -> tuple[Key, str] | None:
             if not used:
                 return find_key(store, password)
     raise RepositoryExists("there is a repository, or part of one, at this place already")
+
+
+def _tree_name(tree_id: str) -> bytes:
+    if not is_id(tree_id):
+        raise Corrupt("a tree id that is none", kind="tree", object_id=tree_id[:80])
+    return bytes.fromhex(tree_id)
 
 
 def _read_config(store: ObjectStore) -> bytes:

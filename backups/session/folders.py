@@ -112,7 +112,7 @@ class Folders:
         if known is not None:
             self._known.move_to_end(tree)
             return known
-        folder = Folder(_decode(self._repository.load_tree(tree), tree))
+        folder = Folder(self._repository.load_tree_as(tree, _decode))
         self._known[tree] = folder
         self._size += len(folder.items)
         while self._size > _KEPT and len(self._known) > 1:

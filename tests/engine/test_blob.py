@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backups.engine import blob, mac
-from backups.engine.blob import MAX_BLOB, BlobType, Codec, decompress, open_blob, seal_blob, stored_plain_size
+from backups.engine.blob import MAX_BLOB, BlobType, Codec, decompress, open_blob, seal_blob, stored_plain_size, use_blob
 from backups.engine.crypto import OVERHEAD, Key
 from backups.engine.errors import Corrupt
 from tests.engine.running import in_child
@@ -184,6 +184,23 @@ def test_the_right_bytes_under_a_wrong_name_are_damage() -> None:
     with pytest.raises(Corrupt) as told:
         open_blob(KEY, sealed, packed, sha256(b"other").digest())
     assert (told.value.kind, told.value.object_id) == ("blob", sha256(b"other").hexdigest())
+
+
+@pytest.mark.parametrize("size", [10, 3 * MIB])
+def test_what_is_made_of_a_blob_counts_only_if_its_bytes_are_what_its_name_says(size: int) -> None:
+    plain = b"{" * size
+    sealed, packed = seal_blob(KEY, Codec(), BlobType.TREE, plain)
+    assert use_blob(KEY, sealed, packed, sha256(plain).digest(), len) == size
+    with pytest.raises(Corrupt, match="other content"):
+        use_blob(KEY, sealed, packed, sha256(b"other").digest(), len)
+
+    def fails(_: bytes) -> None:
+        raise ValueError("no tree")
+
+    with pytest.raises(Corrupt, match="other content"):
+        use_blob(KEY, sealed, packed, sha256(b"other").digest(), fails)
+    with pytest.raises(ValueError, match="no tree"):
+        use_blob(KEY, sealed, packed, sha256(plain).digest(), fails)
 
 
 @pytest.mark.parametrize("claimed", [1, 2, 4, 2**31])

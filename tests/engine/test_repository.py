@@ -520,6 +520,23 @@ def test_a_tree_id_that_is_none_is_damage(repository: Repository, tree: str) -> 
         repository.load_tree(tree)
 
 
+def test_a_blob_that_is_no_tree_is_said_to_be_none_at_the_first_copy(repository: Repository) -> None:
+    writer = Writer(repository)
+    for _ in range(3):
+        name = writer.blob(BlobType.TREE, b"no JSON at all")
+        writer.flush()
+    asked: list[bytes] = []
+
+    def decode(plain: bytes, tree_id: str) -> int:
+        asked.append(plain)
+        raise Corrupt(f"{tree_id} is no tree")
+
+    with pytest.raises(Corrupt, match="is no tree"):
+        repository.load_tree_as(name.hex(), decode)
+    assert asked == [b"no JSON at all"]
+    assert repository.load_tree_as(name.hex(), lambda plain, _: len(plain)) == 14
+
+
 def test_an_index_that_points_past_the_end_of_its_pack_is_damage(
     repository: Repository, objects: dict[str, bytes]
 ) -> None:
