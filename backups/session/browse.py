@@ -6,11 +6,12 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from backups.engine.blob import BlobType
 from backups.engine.chunker import MIN_SIZE
-from backups.engine.errors import BadRequest, EngineError
+from backups.engine.errors import BadRequest, Corrupt, EngineError, SnapshotMissing
 from backups.engine.find import state_of
 from backups.engine.repository import Repository
 from backups.engine.times import parse_time
@@ -18,6 +19,7 @@ from backups.engine.tree import Node, decode_tree
 from backups.engine.tree_path import find_node
 from backups.session.events import say, say_list
 from backups.session.folders import Folders, described
+from backups.session.items import snapshot_of
 from backups.session.spec import List, Read, Search, Versions
 from backups.spelling import spell, unspell
 from destinations.storage.errors import StoreError
@@ -95,7 +97,10 @@ class Browser:
         versions: dict[object, dict[str, Any]] = {}
         missing: list[str] = []
         for snapshot_id in command.snapshots:
-            node = self._resolved(self._root_or_none(snapshot_id), parts, 0, known)
+            root = None
+            with suppress(SnapshotMissing, Corrupt):
+                root = self._root(snapshot_id)
+            node = self._resolved(root, parts, 0, known)
             if node is None:
                 missing.append(snapshot_id)
                 continue
@@ -134,17 +139,13 @@ class Browser:
         say("data", command.item, size=node.size, changed=changed, content=[content], cut=node.size > command.limit)
 
     def _root(self, snapshot_id: str) -> str:
-        root = self._root_or_none(snapshot_id)
+        """Return the tree of a snapshot; the index is as new as the snapshot then."""
+        root = self._roots.get(snapshot_id)
         if root is None:
-            raise BadRequest("this restore point is not in the repository any more")
-        return root
-
-    def _root_or_none(self, snapshot_id: str) -> str | None:
-        if snapshot_id not in self._roots:
-            self._roots = {snapshot.id: snapshot.tree for snapshot in self._repository.snapshots()}
+            root = snapshot_of(self._repository, snapshot_id).tree
             self._repository.refresh_index()
-            self._roots.setdefault(snapshot_id, "")
-        return self._roots[snapshot_id] or None
+            self._roots[snapshot_id] = root
+        return root
 
 
 def _version(node: Node) -> dict[str, Any]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from backups.engine.archiver import BackupOptions, SnapshotInfo, backup
-from backups.engine.errors import BadRequest
+from backups.engine.errors import BadRequest, Corrupt, SnapshotMissing
+from backups.engine.layout import SNAPSHOTS, is_id
 from backups.engine.ports import CancelToken
 from backups.engine.repository import Repository
-from backups.engine.snapshot import Snapshot, find_snapshot
+from backups.engine.snapshot import Snapshot, decode_snapshot
 from backups.engine.times import TimeFormatter
 from backups.session.events import SaidProgress, say
 from backups.session.source import account_source
 from backups.session.spec import Backup
+from destinations.storage.errors import ObjectMissing
 
 COMPLETE, INCOMPLETE = 0, 3
 
@@ -61,11 +64,17 @@ def run_backup(repository: Repository, command: Backup, cancel: CancelToken) -> 
 
 
 def snapshot_of(repository: Repository, snapshot_id: str) -> Snapshot:
-    """Return a snapshot by its whole id.  BadRequest for anything else."""
-    if len(snapshot_id) != 64:
+    """Return a snapshot by its whole id, whatever the others are like.  SnapshotMissing, Corrupt, StoreError."""
+    if not is_id(snapshot_id):
         raise BadRequest("a session wants whole snapshot ids")
-    return find_snapshot(repository.snapshots(), snapshot_id)[0]
+    try:
+        return decode_snapshot(repository.load_object(SNAPSHOTS, snapshot_id), snapshot_id)
+    except ObjectMissing:
+        raise SnapshotMissing("this restore point is not in the repository any more") from None
 
 
 def _parent(repository: Repository, snapshot_id: str) -> Snapshot | None:
-    return next((snapshot for snapshot in repository.snapshots() if snapshot.id == snapshot_id), None)
+    """Return what is compared with; None, and all is read again, if it is not there or damaged."""
+    with suppress(BadRequest, Corrupt):
+        return snapshot_of(repository, snapshot_id)
+    return None

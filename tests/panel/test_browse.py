@@ -7,7 +7,6 @@ import os
 import socket
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,8 +89,8 @@ class Trees:
     def refresh_index(self) -> None:
         """Nothing to read."""
 
-    def snapshots(self) -> list[Any]:
-        return [SimpleNamespace(id="s" * 64, tree="t" * 64)]
+    def load_object(self, kind: str, name: str) -> bytes:
+        return json.dumps({"time": "2026-01-02T03:04:05Z", "tree": "d" * 64, "paths": []}).encode()
 
 
 def test_a_folder_of_100000_entries_pages_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,11 +102,11 @@ def test_a_folder_of_100000_entries_pages_in_a_moment(monkeypatch: pytest.Monkey
     trees = Trees(tree(100_000))
     browser = Browser(trees)  # type: ignore[arg-type]
     for sort, down in (("name", False), ("size", True), ("date", True)):
-        browser.listing(List(item=1, snapshot="s" * 64, path="", sort=sort, down=down))
+        browser.listing(List(item=1, snapshot="a" * 64, path="", sort=sort, down=down))
     began = time.process_time()
     for start in (0, 100, 50_000, 99_900):
         for sort, down in (("name", False), ("size", True), ("date", True)):
-            browser.listing(List(item=1, snapshot="s" * 64, path="", start=start, sort=sort, down=down))
+            browser.listing(List(item=1, snapshot="a" * 64, path="", start=start, sort=sort, down=down))
     assert (time.process_time() - began) / 12 < 0.1
     assert trees.reads == 1
     assert said[0]["total"] == 100_000
@@ -139,9 +138,9 @@ def test_a_search_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda event, item, entries, **fields: said.append({"entries": entries, **fields}),
     )
     browser = Browser(Trees(tree(20_000)))  # type: ignore[arg-type]
-    browser.search(Search(item=1, snapshot="s" * 64, path="", text="file-0199", count=500))
+    browser.search(Search(item=1, snapshot="a" * 64, path="", text="file-0199", count=500))
     assert (len(said[0]["entries"]), said[0]["cut"]) == (100, False)
-    browser.search(Search(item=1, snapshot="s" * 64, path="", text="file", seconds=0))
+    browser.search(Search(item=1, snapshot="a" * 64, path="", text="file", seconds=0))
     assert said[1]["cut"]
 
 

@@ -460,3 +460,20 @@ def test_an_archive_that_does_not_fit_is_not_begun(site: Site, monkeypatch: pyte
     download.job.refresh_from_db()
     assert (download.job.state, download.job.error_code) == ("failed", "HF-TARGET-FULL")
     assert not list(Path(settings.WORKSPACE_DIR).iterdir())
+
+
+def test_one_damaged_snapshot_stands_in_nobodys_way(site: Site) -> None:  # noqa: F811
+    damaged, whole = site.back_up(), site.back_up()
+    (file,) = Path(whole.repository.destination.config["path"]).rglob(damaged.snapshot_id)
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes()[:-3] + b"bad")
+    (site.home / "notes.txt").write_text("broken")
+    alice = site.people["alice"]
+    assert site.ask("list", user=alice, snapshot=whole.pk, path=site.top)["total"] == 3
+    versions = site.ask("versions", user=alice, snapshot=whole.pk, path=f"{site.top}/notes.txt")
+    assert (len(versions["entries"]), versions["missing"]) == (1, 1)
+    ended(site.restore(whole, "notes.txt").job)
+    assert (site.home / "notes.txt").read_bytes() == b"first\n"
+    assert site.back_up().files == whole.files
+    refused = site.restore(damaged, "notes.txt", safety=False)
+    assert (refused.job.state, refused.job.error_code) == ("failed", "HF-REPO-DAMAGED")
