@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from destinations.storage.base import Connects, ObjectStore, ReportsCapacity
+from destinations.storage.base import Connects, LocksObjects, ObjectStore, ReportsCapacity
 from destinations.storage.config import SftpConfig, from_plain
 from destinations.storage.connect import resolve
 from destinations.storage.errors import StoreError
@@ -69,7 +69,12 @@ def _run(spec: TestSpec) -> int:
     if shared is not None:
         shared.mkdir(parents=True, exist_ok=True, mode=0o700)
     bare = make_driver(config)
-    probe = Probe(lambda: _store(config, shared), read_only=config.read_only, clients=_clients(config.connections))
+    probe = Probe(
+        lambda: _store(config, shared),
+        read_only=config.read_only,
+        locks=isinstance(bare, LocksObjects),
+        clients=_clients(config.connections),
+    )
     connecting = bare.connect_steps if isinstance(bare, Connects) else ()
     first = ["install a key"] if spec.install_key else []
     found = ["resolve the name"] if hasattr(config, "host") else []

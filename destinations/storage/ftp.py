@@ -1,8 +1,13 @@
-"""An FTP server, with or without TLS."""
+"""An FTP server, with or without TLS.
+
+A killed writer leaves its temporary file behind.  A listing notices such files, and the next call that changes
+something removes those older than a day.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +30,15 @@ from destinations.storage.ftp_folders import Lister
 from destinations.storage.ftp_link import FtpLink
 from destinations.storage.ftp_listing import Entry
 from destinations.storage.ftp_meaning import DENIED, FULL, QUOTA, told
-from destinations.storage.names import check_key, check_prefix, check_range, is_key, temporary_name
+from destinations.storage.names import (
+    LEFT_SECONDS,
+    check_key,
+    check_prefix,
+    check_range,
+    is_key,
+    is_leftover,
+    temporary_name,
+)
 from destinations.storage.places import Places
 from destinations.storage.pool import Pool, Tally
 from destinations.storage.walk import Listing, walk
@@ -49,6 +62,7 @@ class FtpStore:
         self._lister = Lister()
         self._folders: set[str] = set()
         self._leftovers: deque[str] = deque(maxlen=50)
+        self._of_the_killed: set[str] = set()
         self._pool: Pool[FtpLink] = Pool(self._connect, config.connections)
         self.connect_steps = ("connect", "secure", "log in") if config.tls else ("connect", "log in")
 
@@ -140,6 +154,7 @@ class FtpStore:
             except Refused as refused:
                 if refused.reply != 550 or _exists(link, path):
                     raise
+            self._sweep(link)
 
     def prepare(self, folders: Iterable[str]) -> None:
         """Make the root and those of ``folders`` that are missing, with several connections at once."""
@@ -265,7 +280,9 @@ class FtpStore:
         link.command(f"RNTO {new}")
 
     def _sweep(self, link: FtpLink) -> None:
-        """Remove what earlier failures left; what cannot be removed now may be later."""
+        """Remove what earlier failures left, and killed writers; what cannot be removed now may be later."""
+        if self._of_the_killed:
+            self._sweep_old(link)
         while link.usable():
             try:
                 path = self._leftovers.popleft()
@@ -277,6 +294,20 @@ class FtpStore:
                 pass
             except StoreError:
                 self._leftovers.append(path)
+                return
+
+    def _sweep_old(self, link: FtpLink) -> None:
+        """Remove the unfinished files that listings noticed, as far as they are old."""
+        found, self._of_the_killed = self._of_the_killed, set()
+        oldest = time.time() - LEFT_SECONDS
+        for path in found:
+            try:
+                changed = link.changed(path)
+                if changed is not None and changed < oldest:
+                    link.command(f"DELE {path}")
+            except Refused:
+                continue
+            except StoreError:
                 return
 
     # reading
@@ -337,6 +368,8 @@ class FtpStore:
         for name, is_folder, size in entries:
             key = start + name
             if not is_key(key):
+                if is_leftover(name) and not is_folder:
+                    self._of_the_killed.add(self._path(key))
                 continue
             if is_folder:
                 folders.append(key)

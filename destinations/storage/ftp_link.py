@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 from destinations.storage.base import Pace, blocks_of
 from destinations.storage.config import FtpConfig
@@ -125,6 +126,13 @@ class FtpLink:
         if not text.isdecimal():
             raise Refused(550, answer)
         return int(text)
+
+    def changed(self, path: str) -> float | None:
+        """Return when a file was changed (epoch seconds), or None if the answer is no time; Refused."""
+        answer = self.command(f"MDTM {path}")
+        with suppress(ValueError):
+            return datetime.strptime(answer[4:18], "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
+        return None
 
     def sha256(self, path: str) -> str | None:
         """Return the digest that the server reckons, or None if it cannot."""

@@ -10,7 +10,10 @@ from destinations.storage.errors import BadConfig
 _SEGMENT = r"[a-z0-9_][a-z0-9._-]{0,199}"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
 _TEMPORARY = re.compile(r".+-(?:tmp-[0-9]+|restic-temp-[0-9a-f]{32})", re.ASCII)
+_LEFTOVER = re.compile(r"[a-z0-9_][a-z0-9._-]*-(?:tmp-[0-9]{1,20}|restic-temp-[0-9a-f]{32})", re.ASCII)
 _LONGEST = 512
+LEFT_SECONDS = 86_400
+"""A temporary file this old is nobody's: no writer is at one object for so long, and one that were starts again."""
 
 
 def is_key(key: str) -> bool:
@@ -34,6 +37,11 @@ def check_prefix(prefix: str) -> str:
 def is_temporary(name: str) -> bool:
     """Say whether a file name (no folder) is that of an unfinished put, ours or stock restic's."""
     return _TEMPORARY.fullmatch(name) is not None
+
+
+def is_leftover(name: str) -> bool:
+    """Say whether a file name is temporary and, without its ending, a key's: such a file is left by a killed writer."""
+    return len(name) <= _LONGEST and _LEFTOVER.fullmatch(name) is not None
 
 
 def temporary_name(final: str) -> str:

@@ -64,12 +64,16 @@ class Probe:
         open_store: Callable[[], ObjectStore],
         *,
         read_only: bool = False,
+        locks: bool = True,
         clients: int = 4,
         speed_bytes: int = _SPEED_BYTES,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Test the stores that ``open_store`` makes; ``clients`` of them at once, ``speed_bytes`` for the speed."""
-        self._open, self._read_only = open_store, read_only
+        """Test the stores that ``open_store`` makes; ``clients`` of them at once, ``speed_bytes`` for the speed.
+
+        Without ``locks`` the kind has no object lock to look for.
+        """
+        self._open, self._read_only, self._locks = open_store, read_only, locks
         self._clients, self._speed_bytes, self._clock = clients, speed_bytes, clock
         self._folder = f"probe-{secrets.token_hex(8)}"
         self._content = secrets.token_bytes(_CONTENT)
@@ -107,8 +111,9 @@ class Probe:
                 ("several at once", self._several),
                 ("speed", self._speed),
                 ("delete", self._delete),
-                ("object lock", self._object_lock),
             ]
+            if self._locks:
+                steps.append(("object lock", self._object_lock))
         return [*steps, ("free space", self._space)]
 
     def _connecting(self, store: ObjectStore) -> Iterator[StepResult]:

@@ -1,9 +1,14 @@
-"""An SSH server with SFTP."""
+"""An SSH server with SFTP.
+
+A killed writer leaves its temporary file behind.  A listing notices those older than a day, and the next call that
+changes something removes them.
+"""
 
 from __future__ import annotations
 
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -20,7 +25,7 @@ from destinations.storage.errors import (
     StoreFull,
     TransferDamaged,
 )
-from destinations.storage.names import check_key, check_prefix, check_range, is_key
+from destinations.storage.names import LEFT_SECONDS, check_key, check_prefix, check_range, is_key, is_leftover
 from destinations.storage.places import Places
 from destinations.storage.pool import Pool, Tally
 from destinations.storage.sftp_link import SftpLink
@@ -54,6 +59,7 @@ class SftpStore:
         self._modes: tuple[int, int] | None = None
         self._no_rename_over = False
         self._leftovers: list[bytes] = []
+        self._of_the_killed: set[bytes] = set()
         self._pool: Pool[SftpLink] = Pool(self._connect, config.connections)
 
     @property
@@ -119,16 +125,8 @@ class SftpStore:
         """Remove the file if it is there."""
         path = self._path(check_key(key))
         with self._pool.lease() as link, self._told(link, key, writing=True):
-            code = link.wire.code(link.wire.remove(path))
-            if code in (OK, NO_SUCH_FILE):
-                return
-            # Windows does not remove what is read-only.
-            link.wire.code(link.wire.chmod(path, 0o600))
-            try:
-                link.wire.done(link.wire.remove(path))
-            except Status:
-                if _exists(link, path):
-                    raise
+            self._remove(link, path)
+            self._sweep(link)
 
     def prepare(self, folders: Iterable[str]) -> None:
         """Make the root and those of ``folders`` that are missing, all of a level at once."""
@@ -162,6 +160,18 @@ class SftpStore:
     def close(self) -> None:
         """Log out everywhere."""
         self._pool.close()
+
+    def _remove(self, link: SftpLink, path: bytes) -> None:
+        code = link.wire.code(link.wire.remove(path))
+        if code in (OK, NO_SUCH_FILE):
+            return
+        # Windows does not remove what is read-only.
+        link.wire.code(link.wire.chmod(path, 0o600))
+        try:
+            link.wire.done(link.wire.remove(path))
+        except Status:
+            if _exists(link, path):
+                raise
 
     # connections and paths
 
@@ -295,7 +305,9 @@ class SftpStore:
         link.wire.done(link.wire.rename(temporary, final))
 
     def _sweep(self, link: SftpLink) -> None:
-        """Remove what earlier failures left behind."""
+        """Remove what earlier failures left behind, and killed writers."""
+        found, self._of_the_killed = self._of_the_killed, set()
+        self._leftovers += found
         while link.alive:
             try:
                 path = self._leftovers.pop()
@@ -364,15 +376,23 @@ class SftpStore:
     def _sort_in(self, link: SftpLink, start: str, entry: Entry, infos: _Infos, folders: _Names) -> None:
         key = start + entry.name.decode("ascii", "replace")
         if not is_key(key):
+            self._notice(start, entry)
             return
-        size, mode = entry.attributes
+        size, mode, _ = entry.attributes
         if mode is None or size is None:
             with suppress(Status):
-                size, mode = link.wire.stat(self._path(key))
+                size, mode, _ = link.wire.stat(self._path(key))
         if mode is not None and stat.S_ISDIR(mode):
             folders.append(key)
         elif mode is not None and stat.S_ISREG(mode) and size is not None:
             infos.append(ObjectInfo(key, size))
+
+    def _notice(self, start: str, entry: Entry) -> None:
+        """Remember a file that a killed writer left, to be removed with the next change."""
+        name, (_, mode, changed) = entry.name.decode("ascii", "replace"), entry.attributes
+        old = changed is not None and changed < time.time() - LEFT_SECONDS
+        if old and is_leftover(name) and mode is not None and stat.S_ISREG(mode):
+            self._of_the_killed.add(self._path(start + name))
 
     # errors
 

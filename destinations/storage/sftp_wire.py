@@ -51,10 +51,11 @@ class Status(Exception):
 
 
 class Attributes(NamedTuple):
-    """Size and mode of a file, None where the server does not say."""
+    """Size, mode and time of change (epoch seconds) of a file, None where the server does not say."""
 
     size: int | None
     mode: int | None
+    changed: int | None = None
 
 
 class Entry(NamedTuple):
@@ -387,7 +388,7 @@ def _attributes(body: memoryview) -> tuple[Attributes, memoryview]:
     """Return the attributes at the beginning of ``body``, and what follows them."""
     try:
         flags = _U32.unpack_from(body)[0]
-        size = mode = None
+        size = mode = changed = None
         at = 4
         if flags & _HAS_SIZE:
             size = struct.unpack_from(">Q", body, at)[0]
@@ -398,6 +399,7 @@ def _attributes(body: memoryview) -> tuple[Attributes, memoryview]:
             mode = _U32.unpack_from(body, at)[0]
             at += 4
         if flags & _HAS_TIMES:
+            changed = _U32.unpack_from(body, at + 4)[0]
             at += 8
         more = 0
         if flags & _HAS_MORE:
@@ -410,7 +412,7 @@ def _attributes(body: memoryview) -> tuple[Attributes, memoryview]:
     rest = body[at:]
     for _ in range(2 * more):
         _, rest = _text(rest)
-    return Attributes(size, mode), rest
+    return Attributes(size, mode, changed), rest
 
 
 def _entries(body: memoryview) -> list[Entry]:
@@ -423,6 +425,6 @@ def _entries(body: memoryview) -> list[Entry]:
         attributes, rest = _attributes(rest)
         if attributes.mode is None and len(line):
             kind = stat.S_IFDIR if line[0] == ord("d") else stat.S_IFREG if line[0] == ord("-") else 0
-            attributes = Attributes(attributes.size, kind)
+            attributes = attributes._replace(mode=kind)
         entries.append(Entry(bytes(name), attributes))
     return entries

@@ -38,6 +38,12 @@ def took(seconds: float | None) -> str:
     return f"{round(seconds * 1000)} ms" if seconds < 0.9995 else f"{seconds:.1f} s"
 
 
+@register.filter
+def as_sentence(detail: str) -> str:
+    """Return what a step found with a capital in front, unless it begins with a name: ``ssh-ed25519 …``."""
+    return detail[:1].upper() + detail[1:] if detail.partition(" ")[0].rstrip(",;:").isalpha() else detail
+
+
 @register.simple_tag
 def traffic_bars(days: list[dict[str, Any]], peak: int) -> SafeString:
     """Draw the traffic of days, the oldest on the left."""

@@ -212,6 +212,29 @@ def ftp_config_path(store: FtpStore) -> str:
     return store._root
 
 
+@pytest.mark.parametrize("change", [lambda store: store.put("locks/x", b"l"), lambda store: store.delete("locks/y")])
+@pytest.mark.parametrize("server", ["pure-ftpd", "vsftpd-plain"])
+def test_what_a_killed_writer_left_goes_after_a_day(
+    opened: Opener, server: str, change: Callable[[FtpStore], None]
+) -> None:
+    store = opened(server)
+    store.put("data/ab/pack", b"w")
+    folder = Path(lend(server)["home"]) / ftp_config_path(store).removeprefix("files/") / "data/ab"
+    kept = {"pack", "PACK-tmp-1", "FOREIGN.txt", "new-tmp-123"}
+    for name in {"pack-tmp-123456"} | kept - {"pack"}:
+        (folder / name).write_bytes(b"half")
+        os.chown(folder / name, folder.stat().st_uid, folder.stat().st_gid)
+        if not name.startswith("new"):
+            os.utime(folder / name, (1, time.time() - 86_500))
+    (folder / "folder-tmp-1").mkdir()
+    everything = {path.name for path in folder.iterdir()}
+    assert [info.key for info in store.list("")] == ["data/ab/pack"]
+    assert {path.name for path in folder.iterdir()} == everything, "a listing changes nothing"
+    change(store)
+    assert {path.name for path in folder.iterdir()} == everything - {"pack-tmp-123456"}
+    assert store.get("data/ab/pack") == b"w"
+
+
 def test_a_folder_that_may_not_be_written_is_named(opened: Opener) -> None:
     store = opened()
     store.put("data/00/x", b"1")

@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,25 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind() -> None:
         store.delete(info.key)
     assert store.capacity()[1] > 3.9 * (1 << 20), "a leftover fills the disk"
     store.close()
+
+
+def test_what_a_killed_writer_left_goes_after_a_day(opened: Opener, tmp_path: Path) -> None:
+    store = opened()
+    store.put("data/ab/pack", b"w")
+    folder = Path(store._root) / "data/ab"
+    left = f"pack-restic-temp-{'0' * 32}"
+    kept = {"pack", f"PACK-restic-temp-{'0' * 32}", "FOREIGN.txt", f"new-restic-temp-{'1' * 32}"}
+    for name in {left} | kept - {"pack"}:
+        (folder / name).write_bytes(b"half")
+        if not name.startswith("new"):
+            os.utime(folder / name, (1, time.time() - 86_500))
+    (folder / f"folder-restic-temp-{'0' * 32}").mkdir()
+    everything = {path.name for path in folder.iterdir()}
+    assert [info.key for info in store.list("")] == ["data/ab/pack"]
+    assert {path.name for path in folder.iterdir()} == everything, "a listing changes nothing"
+    store.delete("locks/x")
+    assert {path.name for path in folder.iterdir()} == everything - {left}
+    assert store.get("data/ab/pack") == b"w"
 
 
 def test_a_server_that_lets_nobody_write_is_named(opened: Opener, tmp_path: Path) -> None:
