@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
-from backups.forms import ScheduleForm, initial_of, zone_names
+from backups.forms import ScheduleForm, initial_of, usable_destinations, zone_names
 from backups.models import Schedule, SnapshotKind
 from backups.selectors import SchedulePage, schedules_page, unsaved_keys
 from backups.services import schedules as verbs
@@ -24,7 +24,7 @@ from panel.options.selectors import number as option_number
 from panel.options.selectors import option
 
 PRESET_RULES = {"keep_last": 3, "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 6}
-_SUGGESTIONS = 20
+_SUGGESTIONS, _DIGITS = 20, 12
 
 
 def schedule_list(request: HttpRequest) -> HttpResponse:
@@ -198,6 +198,12 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
     own = Account.objects.visible_to(request.user).living()[:2]
     if not request.user.is_admin and len(own) == 1:
         first["account"] = own[0].uid
+    place = request.GET.get("destination", "")
+    if place.isdecimal() and len(place) < _DIGITS:
+        chosen = usable_destinations(request.user).filter(pk=int(place)).select_related("account").first()
+        if chosen is not None:
+            first["destinations"] = [chosen.pk]
+            first |= {"account": chosen.account.uid, "mode": "account"} if chosen.account else {}
     return first
 
 
