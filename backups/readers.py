@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import Any
 
 import redis
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
-from backups.gateway import EngineSession, session_spec
+from backups.gateway import EngineSession, Use, session_spec
 from backups.models import Repository, Snapshot
 from backups.reveal import KEY_VERBS
 from backups.versions import versions_of
@@ -28,6 +28,7 @@ _OPEN_AT_MOST = 6
 _IDLE_SECONDS = 600
 _ANSWER_SECONDS = 30.0
 _PLANNER = "restores.placing:plan_commands"
+_OF_THE_STORE = frozenset(("traffic", "ready", "gone", "back", "error"))
 _ANSWERS = frozenset(("listed", "data", "versions", "planned"))
 _FIELDS: dict[str, tuple[str, ...]] = {
     "list": ("path", "start", "count", "sort", "down", "open_single"),
@@ -47,6 +48,8 @@ class Warm:
         self._session = EngineSession(spec)
         self._lock = threading.Lock()
         self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._use = Use(repository.destination_id)
+        self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._failure: dict[str, Any] | None = None
         self._number = 0
         self.used = time.monotonic()
@@ -93,6 +96,8 @@ class Warm:
                 for event in self._session.events(1.0):
                     if event["item"] == 0 and event["event"] == "error":
                         self._failure = event
+                    if event["event"] in _OF_THE_STORE:
+                        self._told.put(event)
                     inbox = self._waiting.get(event["item"])
                     if inbox is not None:
                         inbox.put(event)
@@ -100,6 +105,11 @@ class Warm:
             _log.exception("a session said what nobody understands")
         finally:
             self._session.ended = True
+
+    def note(self) -> None:
+        """Store what was said of the destination since the last time: its traffic, and whether it answers."""
+        while not self._told.empty():
+            self._use.note(self._told.get())
 
     @property
     def busy(self) -> bool:
@@ -144,6 +154,12 @@ class Readers:
         fields = {name: question[name] for name in _FIELDS[verb] if name in question}
         return warm.ask(do=verb, snapshot=snapshot.snapshot_id, **fields)
 
+    def note(self) -> None:
+        """Store the traffic that looking into snapshots made."""
+        with self._lock:
+            for warm in self._warm.values():
+                warm.note()
+
     def close(self) -> None:
         """End all processes."""
         with self._lock:
@@ -168,6 +184,7 @@ class Readers:
             if len(self._warm) > _OPEN_AT_MOST or time.monotonic() - warm.used > _IDLE_SECONDS:
                 if warm.busy:
                     continue
+                warm.note()
                 self._warm.pop(key).close()
 
 
@@ -188,12 +205,19 @@ def serve(readers: Readers, stop: threading.Event) -> None:
             _log.warning("the broker does not answer: %s", error)
             stop.wait(2)
             continue
-        if got is None:
-            continue
-        question = json.loads(got[1])
+        if got is not None:
+            question = json.loads(got[1])
+            close_old_connections()
+            _reply(broker, question, _answered(readers, question))
+        _note(readers)
         close_old_connections()
-        _reply(broker, question, _answered(readers, question))
-        close_old_connections()
+
+
+def _note(readers: Readers) -> None:
+    try:
+        readers.note()
+    except DatabaseError:
+        _log.exception("the traffic of a reader was not counted")
 
 
 def _answered(readers: Readers, question: dict[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def schedule_of(job: Job) -> Schedule | None:
 
 @register.simple_tag
 def results_by_destination(job: Job) -> list[dict[str, Any]]:
-    """Return how each destination of a job did; nothing for jobs that have none."""
-    return job_destinations(job) if job.kind in (Kind.BACKUP, Kind.KEY) else []
+    """Return how each destination of a job did and what went through; nothing for jobs that have none."""
+    return job_destinations(job)
 
 
 @register.simple_tag

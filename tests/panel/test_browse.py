@@ -21,9 +21,12 @@ from backups.session.putting import selector
 from backups.session.spec import List, Search
 from backups.spelling import clean, shown, spell, unspell
 from backups.views.looking import look_at
+from destinations.models import JobTraffic
+from destinations.selectors import traffic_since
 from restores.basket import Basket
 from restores.choosing import cleaned
 from tests.panel.restoring import Site, signed_in, site, write  # noqa: F401 - site is a fixture
+from worker.clock import now
 
 PIXEL = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 
@@ -285,3 +288,28 @@ def test_the_basket_survives_pages_and_holds_one_account(site: Site) -> None:  #
         fields = {"snapshot": mine.pk, "item": ["file/1/web/home/mallory/x"], "replace": "1"}
         browser.post("/restores/basket/add/", fields)
         assert browser.get("/restores/basket/").context["account"] == other
+
+
+# ---------------------------------------------------------------- traffic
+
+
+def test_looking_into_a_snapshot_is_counted_for_its_destination_and_day(site: Site) -> None:  # noqa: F811
+    snapshot = site.back_up()
+    place = snapshot.repository.destination
+    before = traffic_since(place, now().date())
+    assert before["sent"] > 0, "the backup"
+    site.ask("read", user=site.people["alice"], snapshot=snapshot.pk, path=f"{site.top}/notes.txt", limit=1000)
+
+    def counted() -> dict[str, int]:
+        site.readers.note()
+        after = traffic_since(place, now().date())
+        return {name: after[name] - before[name] for name in after}
+
+    end = time.monotonic() + 20
+    while counted()["received"] < 500 and time.monotonic() < end:
+        time.sleep(0.1)
+    more = counted()
+    assert more["received"] >= 500, "keys, index, trees and the file were read"
+    assert more["requests"] >= 4
+    assert more["sent"] == 0
+    assert not JobTraffic.objects.exclude(job=snapshot.job).exists(), "it is no job's"
