@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from backups.keys import repository_place, schedule_place
+from backups.lines import Lines
 from backups.models import Repository, Schedule
 from destinations.factory import plain_config
 from destinations.metering import gone_noted, room_noted, traffic_add
@@ -98,14 +99,14 @@ class EngineSession:
     def __init__(self, spec: dict[str, Any], use: Use | None = None) -> None:
         self._use = use
         self._process = start_child("backups.session", spec)
-        self._buffer = b""
+        self._lines = Lines()
         self.ended = False
 
     def send(self, **command: Any) -> None:
         """Send a command; lost if the process has ended, which :attr:`ended` tells soon."""
         stdin = self._process.stdin
         if stdin is not None:
-            with suppress(BrokenPipeError):
+            with suppress(BrokenPipeError, ValueError):
                 stdin.write(json.dumps(command).encode() + b"\n")
                 stdin.flush()
 
@@ -121,9 +122,8 @@ class EngineSession:
         if not data:
             self.ended = True
             return
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
-            yield self._noted(json.loads(line))
+        for said in self._lines.take(data):
+            yield self._noted(said)
 
     def _noted(self, event: dict[str, Any]) -> dict[str, Any]:
         if self._use is not None:
@@ -135,9 +135,9 @@ class EngineSession:
         stdout = self._process.stdout
         if stdout is None or stdout.closed:
             return
-        for line in (self._buffer + stdout.read()).split(b"\n"):
-            with suppress(ValueError):
-                self._noted(json.loads(line))
+        with suppress(ValueError):
+            for said in self._lines.take(stdout.read()):
+                self._noted(said)
         stdout.close()
 
     def close(self) -> None:

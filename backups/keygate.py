@@ -12,6 +12,7 @@ from django.conf import settings
 
 from backups.gateway import master_key
 from backups.keys import next_key_place, old_key_place, repository_place, schedule_place
+from backups.lines import Lines
 from backups.models import OldKey, Repository, Schedule
 from destinations.factory import plain_config
 from panel.core.errors import PanelError
@@ -91,8 +92,7 @@ def _run(what: dict[str, Any], repository: Repository, *, seconds: float = _WORK
             )
         except subprocess.TimeoutExpired:
             raise KeyringFailed("The repository did not answer in time.") from None
-    said: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
-    events = [event for event in said if event["event"] in _OURS]
+    events = [event for event in Lines().take(done.stdout) if event["event"] in _OURS]
     last = events[-1] if events else {"event": "none"}
     if last["event"] == "error":
         failed = KeyringFailed(last["message"])

@@ -31,7 +31,7 @@ def backup_command(
         "hostname": account.server.name,
         "account": account.uid,
         "tags": [f"account:{account.uid}", f"schedule:{schedule.pk}", f"kind:{kind}", f"scope:{schedule.scope}"],
-        "components": [{"name": name, "paths": _paths(name, account)} for name in components],
+        "components": [{"name": name, "paths": _paths(name, account), "homes": name == "web"} for name in components],
         "note": _note(account),
         "zone": schedule.zone,
         "parent": parent.snapshot_id if parent else "",

@@ -46,7 +46,7 @@ def _components(paths: list[str], home: str) -> list[dict[str, Any]]:
     top = home_path(home)
     inside = [path.removeprefix("web") for path in paths if is_inside(path, top)]
     if inside:
-        found.append({"name": "web", "paths": [home], "only": inside})
+        found.append({"name": "web", "paths": [home], "only": inside, "homes": True})
     config = [path.removeprefix("config") for path in paths if component_of(path) == "config"]
     if config:
         only = [_SYSTEM] if "" in config else config

@@ -1,14 +1,24 @@
-"""What a session says: one JSON object a line, each short enough to be written in one piece by several processes."""
+"""What a session says: one JSON object a line, each short enough to be written at once by several processes.
+
+What is longer goes out as several lines ``piece``, which :class:`backups.lines.Lines` puts together again: several
+processes write to one pipe, and the kernel keeps only short lines whole.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
+from itertools import count
 from typing import Any
 
 import msgspec
 
 _PIECE = 4000
+_AT_ONCE = 4096
+"""Bytes with the line's end that the kernel writes to a pipe without mixing them with others' (PIPE_BUF)."""
+_PORTION = 2900
 _OUT = 1
+_numbers = count()
 
 
 def say(event: str, item: int = 0, **fields: Any) -> None:
@@ -16,8 +26,19 @@ def say(event: str, item: int = 0, **fields: Any) -> None:
     for name, value in fields.items():
         if isinstance(value, str) and len(value) > 1500 and name != "path":
             fields[name] = value[:1500] + "…"
-    line = msgspec.json.encode({"event": event, "item": item, **fields}) + b"\n"
-    view = memoryview(line)
+    line = msgspec.json.encode({"event": event, "item": item, **fields})
+    if len(line) < _AT_ONCE:
+        _write(line)
+        return
+    name = f"{os.getpid()}-{next(_numbers)}"
+    for start in range(0, len(line), _PORTION):
+        text = base64.b64encode(line[start : start + _PORTION]).decode()
+        last = start + _PORTION >= len(line)
+        _write(msgspec.json.encode({"event": "piece", "item": item, "of": name, "text": text, "last": last}))
+
+
+def _write(line: bytes) -> None:
+    view = memoryview(line + b"\n")
     while view:
         view = view[os.write(_OUT, view) :]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from backups.engine.errors import BadRequest, TargetProblem
+from backups.engine.errors import BadRequest, NothingToSave, TargetProblem
 from backups.engine.ports import CancelToken, Selector
 from backups.engine.repository import Repository
 from backups.engine.restore_batch import TargetFull
@@ -16,6 +16,7 @@ from backups.engine.restore_rules import RestoreOptions
 from backups.engine.restorer import RestoreResult, restore
 from backups.engine.tree_path import find_node
 from backups.session.events import SaidProgress, say, say_list
+from backups.session.homes import real_home
 from backups.session.items import COMPLETE, INCOMPLETE, snapshot_of
 from backups.session.privileges import become
 from backups.session.spec import Restore
@@ -53,7 +54,7 @@ class Putting:
         self._command = command
         self._cancel = cancel
         self._folder = unspell(command.folder).strip(b"/")
-        self._target = unspell(command.target)
+        self._target = _real_target(unspell(command.target))
         self._below = unspell(command.below).strip(b"/")
         chosen = [unspell(path).strip(b"/") for path in command.paths]
         self._strays: list[tuple[bytes, int]] = []
@@ -118,7 +119,8 @@ class Putting:
     def put(self) -> int:
         """Restore; the summary is said."""
         expected = self._room()
-        confined = confine_writes([unspell(wall) for wall in self._command.walls]) if self._command.walls else False
+        walls = [self._target if wall == self._command.target else unspell(wall) for wall in self._command.walls]
+        confined = confine_writes(walls) if walls else False
         policy = account_policy(*self._command.owner) if self._command.owner else LIKE_RESTIC
         target = AccountTarget(self._target, below=self._below, policy=policy)
         try:
@@ -203,6 +205,13 @@ class Putting:
             node = find_node(self._repository, self._tree, whole)
             return "" if node is None else node.type
         return ""
+
+
+def _real_target(path: bytes) -> bytes:
+    try:
+        return real_home(path)
+    except NothingToSave as error:
+        raise TargetProblem(str(error)) from None
 
 
 def remove_stray(target: FolderTarget, path: bytes, keep: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from backups.engine.patterns import Patterns
 from backups.engine.ports import Entry, Source, SourceFolder
+from backups.session.homes import real_home
 from backups.session.spec import Backup, Component
 from backups.sources import FolderOptions, FolderSource, StreamFile
 from backups.sources.composed import ComposedSource, Problem
@@ -27,12 +28,13 @@ class Mount:
         )
         self._name = name
         self._paths = [os.fsencode(path) for path in component.paths]
+        self._homes = {path: real_home(path) for path in self._paths} if component.homes else {}
         self._options = options
         self._problem = problem
 
     def enter_self(self) -> SourceFolder:
         """Open the paths as one tree."""
-        folder = FolderSource(self._paths, self._options).root(
+        folder = FolderSource(self._paths, self._options, self._homes).root(
             lambda path, error: self._problem(self._name + b"/" + path.lstrip(b"/"), error)
         )
         folder.entry = self.entry

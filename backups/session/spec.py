@@ -38,12 +38,14 @@ class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class Component(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A top-level folder of a snapshot: absolute paths below it.
 
-    With ``only`` (spelled absolute paths) everything else below the paths is left out.
+    With ``only`` (spelled absolute paths) everything else below the paths is left out.  ``homes`` are home folders:
+    without one nothing is stored, and an administrator's link to one is followed.
     """
 
     name: str
     paths: list[str]
     only: list[str] = []
+    homes: bool = False
 
 
 class Backup(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="backup"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import ELOOP, ENODATA, ENOTDIR, ENOTSUP, EPERM
 
@@ -57,6 +57,7 @@ class FolderOptions:
 class _Context:
     options: FolderOptions
     problem: Problem
+    real: Mapping[bytes, bytes] = field(default_factory=dict)
     noatime: int = field(default=os.O_NOATIME if hasattr(os, "O_NOATIME") else 0)
 
 
@@ -300,10 +301,11 @@ def _folder(
 
 
 class _Target:
-    """A path given by the caller, as a member of a virtual folder."""
+    """A path given by the caller, as a member of a virtual folder; ``told`` is how its content is spoken of."""
 
-    def __init__(self, path: bytes, name: bytes, entry: Entry, context: _Context) -> None:
+    def __init__(self, path: bytes, name: bytes, entry: Entry, context: _Context, told: bytes) -> None:
         self._path = path
+        self._told = told
         self._context = context
         self.entry = entry
         entry.name = name
@@ -314,7 +316,7 @@ class _Target:
             info = os.fstat(fd)
             if info.st_ino != self.entry.inode or info.st_dev != self.entry.device:
                 raise SourceProblem("was replaced while it was being opened")
-            return _folder(fd, os.path.abspath(self._path), self.entry.name, info, self._context, 0, 0)
+            return _folder(fd, os.path.abspath(self._told), self.entry.name, info, self._context, 0, 0)
         except BaseException:
             os.close(fd)
             raise
@@ -353,21 +355,28 @@ class FolderSource:
     relative ones below their own, several merged into one tree.
 
     Raises nothing for a path that is not there: that is a problem like any other, told when the root is
-    opened.  Of such a path the folders above are left out too.
+    opened.  Of such a path the folders above are left out too.  ``real`` names where a path's content lies instead:
+    the caller followed a link.
     """
 
-    def __init__(self, paths: Sequence[bytes], options: FolderOptions = FolderOptions()) -> None:
+    def __init__(
+        self,
+        paths: Sequence[bytes],
+        options: FolderOptions = FolderOptions(),
+        real: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         self.paths = [bytes(path) for path in paths]
         self._options = options
+        self._real = {os.path.normpath(path): place for path, place in (real or {}).items()}
 
     def root(self, problem: Problem) -> SourceFolder:
         """Open every target and return the root they are merged under."""
-        context = _Context(self._options, problem)
+        context = _Context(self._options, problem, self._real)
         top = _Node()
         taken: dict[bytes, bytes] = {}
         for path in dict.fromkeys(os.path.normpath(path) for path in self.paths):
             try:
-                os.lstat(path)
+                os.lstat(self._real.get(path, path))
             except OSError as error:
                 problem(path, error)
             else:
@@ -418,21 +427,22 @@ def _virtual(name: bytes, path: bytes | None, node: _Node, context: _Context) ->
     members: dict[bytes, Member] = {}
     for child_name, child in node.children.items():
         assert child.path is not None
+        place = context.real.get(child.path, child.path) if child.whole else child.path
         try:
-            info = os.lstat(child.path) if child.whole else os.stat(child.path)
+            info = os.lstat(place) if child.whole else os.stat(place)
             entry = entry_of(child_name, info)
             if entry is None:
                 continue
             if entry.kind == "symlink":
-                entry.target = os.readlink(child.path)
+                entry.target = os.readlink(place)
             if context.options.xattrs:
-                entry.xattrs = _target_xattrs(child, context)
+                entry.xattrs = _target_xattrs(place, whole=child.whole)
         except OSError as error:
             context.problem(child.path, error)
             continue
         if child.whole:
             # A target inside another one is part of it.
-            members[child_name] = _Target(child.path, child_name, entry, context)
+            members[child_name] = _Target(place, child_name, entry, context, child.path)
         else:
             folder = _virtual(child_name, child.path, child, context)
             folder.entry = entry
@@ -441,11 +451,10 @@ def _virtual(name: bytes, path: bytes | None, node: _Node, context: _Context) ->
     return VirtualFolder(plain, members)
 
 
-def _target_xattrs(node: _Node, context: _Context) -> Sequence[tuple[bytes, bytes | None]]:
-    assert node.path is not None
+def _target_xattrs(path: bytes, *, whole: bool) -> Sequence[tuple[bytes, bytes | None]]:
     try:
-        return read_xattrs(node.path, follow=not node.whole)
+        return read_xattrs(path, follow=not whole)
     except OSError:
-        if node.whole:
+        if whole:
             raise
         return ()

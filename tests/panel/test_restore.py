@@ -15,6 +15,7 @@ from django.conf import settings
 from django.test import Client
 
 from backups.models import Snapshot, SnapshotKind
+from backups.services.schedules import schedule_run
 from panel.audit.models import AuditEvent
 from panel.core.errors import Conflict, Invalid, NotAllowed
 from panel.options.models import Option
@@ -477,3 +478,50 @@ def test_one_damaged_snapshot_stands_in_nobodys_way(site: Site) -> None:  # noqa
     assert site.back_up().files == whole.files
     refused = site.restore(damaged, "notes.txt", safety=False)
     assert (refused.job.state, refused.job.error_code) == ("failed", "HF-REPO-DAMAGED")
+
+
+def test_a_home_that_is_an_administrators_link_is_backed_up_and_restored_behind_it(site: Site) -> None:  # noqa: F811
+    real = site.home.with_name("of-another-disk")
+    site.home.rename(real)
+    site.home.symlink_to(real)
+    snapshot = site.back_up()
+    assert snapshot.files == 5
+    (real / "notes.txt").write_text("broken")
+    (real / "public_html" / "index.html").write_text("broken too")
+    restore = site.restore(snapshot, "notes.txt")
+    ended(restore.job)
+    assert (real / "notes.txt").read_bytes() == b"first\n"
+    assert (real / "public_html" / "index.html").read_text() == "broken too"
+    undone(site, restore)
+    assert (real / "notes.txt").read_text() == "broken"
+    assert site.home.is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of somebody else")
+def test_a_home_that_is_a_customers_link_is_neither_read_nor_written(site: Site) -> None:  # noqa: F811
+    snapshot = site.back_up()
+    others = site.home.with_name("mallory")
+    write(others, {"notes.txt": b"of mallory"})
+    site.home.rename(site.home.with_name("away"))
+    site.home.symlink_to(others)
+    os.chown(site.home, 4242, 4242, follow_symlinks=False)
+    job = schedule_run(site.schedule, trigger="manual")
+    site.work()
+    job.refresh_from_db()
+    assert (job.state, job.error_code) == ("failed", "HF-SOURCE-EMPTY")
+    assert Snapshot.objects.count() == 1
+    for actor in ("alice", "root"):
+        assert site.restore(snapshot, "notes.txt", actor=actor, safety=False).job.state == "failed"
+    assert (others / "notes.txt").read_bytes() == b"of mallory"
+
+
+def test_a_home_that_vanished_makes_no_empty_snapshot(site: Site) -> None:  # noqa: F811
+    snapshot = site.back_up()
+    site.home.rename(site.home.with_name("away"))
+    job = schedule_run(site.schedule, trigger="manual")
+    site.work()
+    job.refresh_from_db()
+    assert (job.state, job.error_code) == ("failed", "HF-SOURCE-EMPTY")
+    assert list(Snapshot.objects.all()) == [snapshot]
+    assert site.restore(snapshot, "notes.txt").job.state == "failed"
+    assert not site.home.exists()
