@@ -63,4 +63,4 @@ lock:
 	$(COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock
 
 clean:
-	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache backups/engine/_chunker*.so
+	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache backups/*/_*.so

@@ -1,4 +1,4 @@
-"""Make the environment in .venv/: locked packages, this project, and the native cutter where it can be built.
+"""Make the environment in .venv/: locked packages, this project, and the native parts where they can be built.
 
     environment.py run      what the panel needs
     environment.py dev      that, and what tests and checks need
@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOCKS = {"run": "requirements.lock", "dev": "requirements-dev.lock"}
-NATIVE = ROOT / "backups" / "engine" / "_chunker.c"
+NATIVE = sorted((ROOT / "backups").glob("*/_*.c"))
 LOG = VENV / "native-build.log"
 
 
 def fingerprint(level: str) -> str:
     """Hash of what an environment is made from."""
     digest = hashlib.sha256(sys.version.encode() + os.environ.get("CFLAGS", "").encode())
-    for path in (ROOT / LOCKS[level], ROOT / "pyproject.toml", NATIVE, Path(__file__)):
+    for path in (ROOT / LOCKS[level], ROOT / "pyproject.toml", *NATIVE, Path(__file__)):
         digest.update(path.read_bytes() if path.exists() else b"absent")
     return digest.hexdigest()
 
@@ -64,7 +64,7 @@ def make_venv() -> None:
 
 
 def install_project() -> None:
-    """Install this project in place; the native cutter is built on the way."""
+    """Install this project in place; the native parts are built on the way."""
     began = time.time()
     command = [str(PYTHON), "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--verbose", "-e", "."]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
@@ -72,24 +72,26 @@ def install_project() -> None:
     if done.returncode:
         sys.stdout.write(done.stdout.decode(errors="replace"))
         sys.exit("setup: this project could not be installed.")
-    for built in NATIVE.parent.glob("_chunker*.so"):
-        if built.stat().st_mtime < began - 1 and built.stat().st_mtime < NATIVE.stat().st_mtime:
-            built.unlink()  # an older source's result: the pure cutter is right, this one may not be
+    for source in NATIVE:
+        for built in source.parent.glob(f"{source.stem}.*so"):
+            if built.stat().st_mtime < began - 1 and built.stat().st_mtime < source.stat().st_mtime:
+                built.unlink()  # an older source's result: Python's own way is right, this one may not be
 
 
 def report_native() -> None:
-    if not NATIVE.exists():
-        return
-    probe = subprocess.run(
-        [PYTHON, "-c", "import backups.engine._chunker"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if not probe.returncode:
-        print("setup: native cutter built", flush=True)
+    modules = [".".join(source.relative_to(ROOT).with_suffix("").parts) for source in NATIVE]
+    missing = [
+        name
+        for name in modules
+        if subprocess.run([PYTHON, "-c", f"import {name}"], cwd=ROOT, capture_output=True, check=False).returncode
+    ]
+    if not missing:
+        print("setup: native parts built", flush=True)
         return
     compiler = os.environ.get("CC", "cc")
     why = "see .venv/native-build.log" if shutil.which(compiler) else f"there is no C compiler ('{compiler}')"
-    print(f"setup: WARNING: the native cutter could NOT be built: {why}.")
-    print("setup:          The engine works without it, with the same results, but cuts large files at about 10 MB/s.")
+    print(f"setup: WARNING: could NOT be built: {', '.join(missing)}: {why}.")
+    print("setup:          The engine works without, with the same results, but slower: large files at 10 MB/s.")
     print(
         "setup:          Install a compiler and Python's headers (Debian: gcc, python3-dev), then run this again.",
         flush=True,

@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
+from backups.engine import sealing
 from backups.engine.errors import Corrupt, KeyRejected
 from backups.engine.mac import SHORT, tagger
 
@@ -64,6 +65,24 @@ class Key:
             block = Cipher(algorithms.AES(self.mac_k), modes.ECB()).encryptor()  # noqa: S305 - one block, as specified
             self._local.contexts = (stream, block, tagger(self._local))
             return self._local.contexts  # type: ignore[no-any-return]
+
+    def native(self, level: int) -> sealing.Context | None:
+        """Return this thread's context of the native part for a zstd level, or None where that cannot be used."""
+        try:
+            return self._local.native[level]
+        except (AttributeError, KeyError):
+            contexts = self._local.__dict__.setdefault("native", {})
+            contexts[level] = self._proven(sealing.make_context(self.encrypt + self.mac_k + self.mac_r, level))
+            return contexts[level]
+
+    def _proven(self, context: sealing.Context | None) -> sealing.Context | None:
+        """Return a context if it and the Python interfaces open what the other has sealed."""
+        if context is None:
+            return None
+        probe = b"a probe of two hands" * 5
+        theirs = sealing.seal(context, probe, False, False)
+        agreed = theirs is not None and self.open(theirs[0]) == probe
+        return context if agreed and sealing.open_sealed(context, self.seal(probe), 0) == probe else None
 
     TAG = NONCE_SIZE + TAG_SIZE
     """Bytes of a :meth:`tag`."""
