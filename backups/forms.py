@@ -11,8 +11,10 @@ from django import forms
 from django.db.models import Q
 
 from backups.models import CatchUp, Frequency, Overlap, Schedule, Scope
+from backups.own_storage_form import OwnStorageForm
 from backups.retention import RULES, policy_of
 from backups.selectors import COMPONENTS
+from backups.services.own_storage import OwnStorage, may_change_own_storage, own_storage_of
 from backups.timing import EVERY, WEEKDAYS, Timing, next_runs, time_of_day
 from destinations.models import Destination
 from panel.accounts.models import Account
@@ -82,7 +84,9 @@ class ScheduleForm(forms.Form):
     )
     keep_mode = forms.ChoiceField(choices=[("count", "By count"), ("rules", "By rules")], initial="count")
     keep = forms.IntegerField(min_value=1, max_value=10000, label="Snapshots to keep", required=False)
-    destinations = forms.ModelMultipleChoiceField(Destination.objects.none(), widget=forms.CheckboxSelectMultiple)
+    destinations = forms.ModelMultipleChoiceField(
+        Destination.objects.none(), widget=forms.CheckboxSelectMultiple, required=False
+    )
 
     def __init__(
         self, *args: Any, viewer: Any, schedule: Schedule | None = None, twelve: bool = True, **options: Any
@@ -100,12 +104,29 @@ class ScheduleForm(forms.Form):
         if self.many_accounts:
             self.fields["account"].widget = forms.TextInput(attrs={"list": "accounts", "autocomplete": "off"})
         self.fields["destinations"].queryset = usable_destinations(viewer, schedule)  # type: ignore[attr-defined]
+        self.own_storage = own_storage_of(schedule) if schedule is not None else None
+        self.own: OwnStorageForm | None = None
+        if may_change_own_storage(viewer, schedule):
+            self.own = OwnStorageForm(self.data if self.is_bound else None, own=self.own_storage)
         if not viewer.is_admin:
             self._choose("mode", [("account", "Single customer")])
             self.fields["mode"].initial = "account"
 
     def _choose(self, name: str, choices: list[tuple[Any, str]]) -> None:
         self.fields[name].choices = choices  # type: ignore[attr-defined]
+
+    def is_valid(self) -> bool:
+        """Tell whether all of it can be used, with the storage of the schedule's own."""
+        return bool(super().is_valid() & (self.own is None or self.own.is_valid()))
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether something was sent that cannot be used."""
+        return bool(self.errors or (self.own is not None and self.own.errors))
+
+    def storage(self) -> OwnStorage | None:
+        """Return what was entered of storage of its own; None leaves it as it is."""
+        return self.own.storage() if self.own is not None else None
 
     def clean_zone(self) -> str:
         """Refuse what is no zone."""
@@ -131,6 +152,9 @@ class ScheduleForm(forms.Form):
                 data[name] = self.fields[name].initial
         self._check_timing(data)
         self._check_keep(data)
+        own = self.own.chosen if self.own is not None else self.own_storage
+        if not data.get("destinations") and not own and "destinations" not in self.errors:
+            self.add_error("destinations", "Choose at least one destination.")
         return data
 
     def _check_timing(self, data: dict[str, Any]) -> None:
@@ -204,12 +228,15 @@ class ScheduleForm(forms.Form):
 
 
 def usable_destinations(viewer: Any, schedule: Schedule | None = None) -> Any:
-    """Return the destinations a viewer's schedule may write to: the host's, and those of accounts of his."""
+    """Return the destinations a viewer's schedule may choose: the host's, and those of accounts of his.
+
+    What is a schedule's own is not among them.
+    """
     whose = Q(account=None) | Q(account__in=Account.objects.visible_to(viewer).values("pk"))
     usable = whose & Q(is_enabled=True, read_only=False, removed_at=None)
     if schedule is not None:
         usable |= Q(pk__in=[destination.pk for destination in schedule.destinations.all()])
-    return Destination.objects.filter(usable).order_by("account_id", "name")
+    return Destination.objects.filter(usable, own_schedule=None).order_by("account_id", "name")
 
 
 def timing_from(data: Any) -> Timing:
@@ -263,7 +290,7 @@ def initial_of(schedule: Schedule) -> dict[str, Any]:
     count = set(rules) <= {"last"}
     return {name: getattr(schedule, name) for name in names} | {
         "account": schedule.account.uid if schedule.account else "",
-        "destinations": schedule.destinations.all(),
+        "destinations": schedule.destinations.filter(own_schedule=None),
         "excludes": "\n".join(schedule.excludes),
         "mode": schedule.mode,
         "priority": schedule.priority if schedule.priority is not None else "",

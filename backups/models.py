@@ -85,6 +85,7 @@ class Schedule(models.Model):
 
     ``every`` counts hours (of ``hourly``), ``cron`` is the rule of ``custom``; ``jitter``, ``window`` and ``grace`` are
     minutes.  ``priority`` replaces that of the accounts' groups.  ``sealed_next_key`` is there while the key changes.
+    ``own_storage`` is one of its destinations, entered in its form and used by no other schedule.
     """
 
     name = models.CharField(max_length=100)
@@ -119,6 +120,7 @@ class Schedule(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True)
     destinations = models.ManyToManyField(Destination, related_name="schedules")
+    own_storage = models.OneToOneField(Destination, null=True, on_delete=models.SET_NULL, related_name="own_schedule")
 
     objects = ScheduleQuerySet.as_manager()
 

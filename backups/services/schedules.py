@@ -13,6 +13,7 @@ from django.db import transaction
 from backups.keys import fingerprint, new_key, schedule_place, sealer
 from backups.models import CatchUp, MarkedWhy, Overlap, Repository, Schedule, Snapshot, SnapshotKind
 from backups.selectors import timing_of
+from backups.services.own_storage import OwnStorage, own_storage_of, own_storage_save
 from backups.timing import decide, next_run
 from destinations.models import Destination
 from panel.accounts.models import Account, AccountStatus, Server
@@ -34,17 +35,18 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class ScheduleData:
-    """What a form or a caller says of a schedule; ``account`` None = the entire server."""
+    """What a form or a caller says of a schedule; ``account`` None = the entire server, ``own`` None = as it is."""
 
     server: Server
     account: Account | None
     destinations: Sequence[Destination]
     values: dict[str, Any] = field(default_factory=dict)
+    own: OwnStorage | None = None
 
 
 def schedule_create(data: ScheduleData, *, actor: Any) -> Schedule:
     """Store a new schedule with a new key.  NotAllowed, Invalid."""
-    _check(data, actor)
+    _check(data, actor, None)
     key, moment = new_key(), now()
     with transaction.atomic():
         schedule = Schedule(server=data.server, account=data.account, created_by=actor)
@@ -54,14 +56,14 @@ def schedule_create(data: ScheduleData, *, actor: Any) -> Schedule:
         schedule.sealed_key = sealer().seal(schedule_place(schedule.pk), key)
         schedule.next_run_at = next_run(timing_of(schedule), moment)
         schedule.save(update_fields=["sealed_key", "next_run_at"])
-        schedule.destinations.set(data.destinations)
+        _set_places(schedule, data, actor)
         record("schedule.created", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
     return schedule
 
 
 def schedule_update(schedule: Schedule, data: ScheduleData, *, actor: Any) -> None:
     """Change a schedule; its mode and account stay.  NotAllowed, Invalid."""
-    _check(data, actor)
+    _check(data, actor, schedule)
     if (schedule.account_id or 0) != (data.account.pk if data.account else 0):
         raise Conflict("A schedule keeps its accounts; make another one.")
     with transaction.atomic():
@@ -69,7 +71,7 @@ def schedule_update(schedule: Schedule, data: ScheduleData, *, actor: Any) -> No
         schedule.next_run_at = next_run(timing_of(schedule), now())
         schedule.overdue_since = None
         schedule.save(update_fields=[*_FIELDS, "next_run_at", "overdue_since"])
-        schedule.destinations.set(data.destinations)
+        _set_places(schedule, data, actor)
         record("schedule.changed", actor=actor, subject=f"schedule:{schedule.pk}", name=schedule.name)
 
 
@@ -261,9 +263,18 @@ def _assign(schedule: Schedule, data: ScheduleData) -> None:
         raise Invalid(str(error)) from error
 
 
-def _check(data: ScheduleData, actor: Any) -> None:
-    if not data.destinations:
+def _set_places(schedule: Schedule, data: ScheduleData, actor: Any) -> None:
+    own = own_storage_of(schedule) if data.own is None else own_storage_save(schedule, data.own, actor=actor)
+    schedule.destinations.set([*data.destinations, *([own] if own else [])])
+
+
+def _check(data: ScheduleData, actor: Any, schedule: Schedule | None) -> None:
+    own = data.own.kind if data.own else schedule and own_storage_of(schedule)
+    if not data.destinations and not own:
         raise Invalid("Choose at least one destination.")
+    others = Schedule.objects.filter(own_storage__in=data.destinations).exclude(pk=schedule.pk if schedule else None)
+    if others.exists():
+        raise Invalid("Storage of another schedule's own cannot be chosen.")
     for destination in data.destinations:
         if destination.account_id is None:
             continue

@@ -11,6 +11,7 @@ from backups.forms import checked_rules, moment_words, timing_from, usable_desti
 from backups.models import Schedule, Scope
 from backups.retention import about_how_many, preview
 from backups.timing import changes_clock, next_runs, spoken
+from destinations.models import Destination, DestinationKind
 from panel.accounts.models import Account, AccountStatus
 from panel.core.errors import PanelError
 from panel.core.text import count
@@ -18,6 +19,7 @@ from worker.clock import now
 
 FIRST_LINES = 8
 _MOST_PLACES, _DIGITS = 50, 12
+_REMOTE = (DestinationKind.S3, DestinationKind.SFTP, DestinationKind.FTP)
 
 
 def previews(
@@ -58,7 +60,7 @@ def _sentence(given: Any, viewer: Any, twelve: bool) -> str:
     what = "everything" if scope == "full" else f"the {Scope(scope).label.lower()}" if scope in Scope.values else "it"
     if scope == "web":
         what = "the web files"
-    places = len(_listed(given, "destinations"))
+    places = len(_listed(given, "destinations")) + bool(given.get("own-kind"))
     where = count(places, "destination") if places else "no destination yet"
     try:
         kept = f", and keep about {about_how_many(checked_rules(given)):,} snapshots of each account"
@@ -89,7 +91,9 @@ def _first(given: Any, viewer: Any, schedule: Schedule | None) -> FirstRun | Non
     wanted = (str(getattr(each, "pk", each)) for each in _listed(given, "destinations"))
     chosen = [int(number) for number in wanted if number.isdecimal() and len(number) < _DIGITS]
     places = usable_destinations(viewer, schedule).filter(pk__in=chosen[:_MOST_PLACES])
-    return estimate_first_run(viewer, account=account, destinations=places)
+    kind = str(given.get("own-kind") or "")
+    own = [Destination(kind=kind, name="Its own storage")] if kind in _REMOTE else []
+    return estimate_first_run(viewer, account=account, destinations=[*places, *own])
 
 
 def _keep(given: Any, viewer: Any, schedule: Schedule | None, all_lines: bool) -> dict[str, Any]:

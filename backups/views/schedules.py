@@ -17,7 +17,9 @@ from backups.forms import ScheduleForm, initial_of, usable_destinations, zone_na
 from backups.models import Schedule, SnapshotKind
 from backups.selectors import SchedulePage, schedules_page, unsaved_keys
 from backups.services import schedules as verbs
+from backups.services.own_storage import own_storage_of
 from backups.views.previews import previews
+from destinations.services import destination_test, test_is_running
 from panel.accounts.models import Account, Server
 from panel.core.errors import PanelError
 from panel.options.selectors import number as option_number
@@ -48,12 +50,12 @@ def schedule_create(request: HttpRequest) -> HttpResponse:
         try:
             schedule = verbs.schedule_create(_data(form), actor=request.user)
         except PanelError as error:
-            form.add_error(None, str(error))
+            _blame(form, error)
         else:
             if request.POST.get("run"):
                 _run(request, schedule)
             messages.success(request, f"“{schedule.name}” is made. Save its key outside this server.")
-            return redirect("backups:schedule_list")
+            return _after_save(request, schedule)
     return _page(request, form, None)
 
 
@@ -71,10 +73,10 @@ def schedule_update(request: HttpRequest, number: int) -> HttpResponse:
         try:
             verbs.schedule_update(schedule, _data(form), actor=request.user)
         except PanelError as error:
-            form.add_error(None, str(error))
+            _blame(form, error)
         else:
             messages.success(request, f"“{schedule.name}” is saved.")
-            return redirect("backups:schedule_list")
+            return _after_save(request, schedule)
     return _page(request, form, schedule)
 
 
@@ -213,11 +215,35 @@ def _data(form: ScheduleForm) -> verbs.ScheduleData:
     server = account.server if account else Server.objects.order_by("pk").first()
     if server is None:
         raise Http404
-    return verbs.ScheduleData(server, account, list(data["destinations"]), form.values())
+    return verbs.ScheduleData(server, account, list(data["destinations"]), form.values(), form.storage())
+
+
+def _blame(form: ScheduleForm, error: PanelError) -> None:
+    """Show an error at its field, if it has one."""
+    name = getattr(error, "field", None)
+    if form.own is not None and name in form.own.fields:
+        form.own.add_error(name, str(error))
+    else:
+        form.add_error(None, str(error))
+
+
+def _after_save(request: HttpRequest, schedule: Schedule) -> HttpResponse:
+    """Test storage of its own that is new or changed, and show the test; else show the schedules."""
+    own = own_storage_of(schedule)
+    if own is None or own.tested_at is not None or test_is_running(own):
+        return redirect("backups:schedule_list")
+    try:
+        destination_test(own, actor=request.user)
+    except PanelError as error:
+        messages.error(request, str(error))
+    return redirect("destinations:destination_update", own.pk)
 
 
 def _page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | None) -> HttpResponse:
-    given: Any = request.POST if request.method == "POST" else {name: form[name].value() for name in form.fields}
+    given: Any = request.POST
+    if request.method != "POST":
+        given = {name: form[name].value() for name in form.fields}
+        given |= {"own-kind": form.own_storage.kind if form.own_storage else ""}
     context = {
         "form": form,
         "schedule": schedule,
@@ -225,7 +251,7 @@ def _page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | None) -
         "preview": previews(given, viewer=request.user, schedule=schedule, twelve=_twelve(request)),
         "accounts": [],
     }
-    return render(request, "backups/schedule_form.html", context, status=422 if form.errors else 200)
+    return render(request, "backups/schedule_form.html", context, status=422 if form.is_wrong else 200)
 
 
 def _more(page: SchedulePage, query: str) -> str:
