@@ -21,6 +21,7 @@ from backups.engine.errors import (
     Unsupported,
     WrongKey,
 )
+from backups.engine.native import load as load_native
 from backups.engine.ports import (
     Archive,
     CancelToken,
@@ -71,4 +72,5 @@ __all__ = [
     "TargetProblem",
     "Unsupported",
     "WrongKey",
+    "load_native",
 ]

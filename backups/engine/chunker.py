@@ -12,10 +12,10 @@ import os
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
 
 from backups.engine.crypto import Buffer
 from backups.engine.errors import Corrupt
+from backups.engine.native import load
 
 MIN_SIZE = 512 * 1024
 MAX_SIZE = 8 * 1024 * 1024
@@ -24,16 +24,6 @@ CUT_MASK = (1 << 20) - 1
 DEGREE = 53
 
 FindCut = Callable[[bytes, Buffer, int, int, int], int]
-
-
-def _load_native() -> FindCut | None:
-    if os.environ.get("HOLDFAST_CHUNKER") == "python":
-        return None
-    try:
-        native: FindCut = import_module("backups.engine._chunker").find_cut
-    except ImportError:
-        return None
-    return native
 
 
 def _degree(poly: int) -> int:
@@ -119,8 +109,7 @@ def find_cut_python(tables: bytes, data: Buffer, first: int, last: int, mask: in
     return position
 
 
-_native = _load_native()
-find_cut: FindCut = _native or find_cut_python
+find_cut: FindCut = getattr(load("backups.engine._chunker"), "find_cut", find_cut_python)
 
 
 def is_native() -> bool:

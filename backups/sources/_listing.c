@@ -116,6 +116,7 @@ static int read_folder(int fd, list_t *list)
         }
         list->odd += item->error || !(S_ISREG(info.st_mode) || S_ISDIR(info.st_mode));
     }
+    rewinddir(folder); /* for whoever lists the same descriptor again */
     closedir(folder);
     qsort(list->items, list->count, sizeof *list->items, by_name);
     return error;

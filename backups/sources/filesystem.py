@@ -11,27 +11,18 @@ import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from errno import ELOOP, ENODATA, ENOTDIR, ENOTSUP, EPERM
+from errno import ELOOP, ENOTDIR, EPERM
 
-from backups.engine import Entry, EntryKind, SourceFile, SourceFolder, SourceProblem
+from backups.engine import Entry, SourceFile, SourceFolder, SourceProblem
 from backups.sources.composed import Member, Problem, VirtualFolder
+from backups.sources.listing import FILE_FLAGS, NO_XATTR, entry_of, list_folder, read_xattrs, slurp
 
 CACHE_TAG = b"CACHEDIR.TAG"
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 MAX_DEPTH = 800
 """Folders below one another; deeper ones are reported and left out."""
 
-_KINDS: dict[int, EntryKind] = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFBLK: "dev",
-    stat.S_IFCHR: "chardev",
-    stat.S_IFIFO: "fifo",
-}
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_NO_XATTR = {ENOTSUP, ENODATA}
 
 Excluded = Callable[[bytes, bool], bool]
 """Given an absolute path and whether it is a folder: leave it out?"""
@@ -59,54 +50,6 @@ class _Context:
     problem: Problem
     real: Mapping[bytes, bytes] = field(default_factory=dict)
     noatime: int = field(default=os.O_NOATIME if hasattr(os, "O_NOATIME") else 0)
-
-
-def entry_of(name: bytes, info: os.stat_result) -> Entry | None:
-    """Return the entry of a stat result, or None for what is never stored (sockets, unknown types)."""
-    kind = _KINDS.get(info.st_mode & 0o170000)
-    if kind is None:
-        return None
-    return Entry(
-        name,
-        kind,
-        info.st_mode,
-        info.st_mtime_ns,
-        info.st_ctime_ns,
-        info.st_uid,
-        info.st_gid,
-        info.st_ino,
-        info.st_dev,
-        info.st_size if kind == "file" else 0,
-        info.st_nlink,
-        info.st_rdev,
-    )
-
-
-def read_xattrs(path: bytes | int, *, follow: bool = False) -> Sequence[tuple[bytes, bytes | None]]:
-    """Return the extended attributes of a path or descriptor in the kernel's order.  OSError if it may not be asked."""
-    try:
-        names = os.listxattr(path) if isinstance(path, int) or follow else os.listxattr(path, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in _NO_XATTR:
-            return ()
-        raise
-    if not names:
-        return ()
-    found: list[tuple[bytes, bytes | None]] = []
-    for name in names:
-        try:
-            value = (
-                os.getxattr(path, name)
-                if isinstance(path, int) or follow
-                else os.getxattr(path, name, follow_symlinks=False)
-            )
-        except OSError as error:
-            if error.errno not in _NO_XATTR:
-                raise
-            found.append((os.fsencode(name), None))
-        else:
-            found.append((os.fsencode(name), value))
-    return found
 
 
 class FsFile:
@@ -151,27 +94,31 @@ class FsFolder:
             return []
         context = self._context
         options = context.options
+        found, plain = list_folder(self._fd, self._failed)
+        if options.exclude_caches and self._is_tagged_cache():
+            found = [entry for entry in found if entry.name == CACHE_TAG]
         excluded = options.excluded
-        prefix = self._path if self._path.endswith(b"/") else self._path + b"/"
-        found: list[Entry] = []
-        tagged = options.exclude_caches and self._is_tagged_cache()
-        with os.scandir(self._fd) as listing:
-            for item in listing:
-                name = os.fsencode(item.name)
-                if tagged and name != CACHE_TAG:
-                    continue
-                try:
-                    entry = entry_of(name, item.stat(follow_symlinks=False))
-                    if entry is None or (excluded is not None and excluded(prefix + name, entry.kind == "dir")):
-                        continue
-                    if entry.kind == "symlink":
-                        entry.target = os.readlink(name, dir_fd=self._fd)
-                except OSError as error:
-                    context.problem(prefix + name, error)
-                    continue
-                found.append(entry)
-        found.sort(key=_name)
-        return found
+        if excluded is not None:
+            prefix = self._prefix()
+            found = [entry for entry in found if not excluded(prefix + entry.name, entry.kind == "dir")]
+        if plain:
+            return found
+        return [entry for entry in found if entry.kind != "symlink" or self._has_target(entry)]
+
+    def _failed(self, name: bytes, error: OSError) -> None:
+        self._context.problem(self._prefix() + name, error)
+
+    def _prefix(self) -> bytes:
+        return self._path if self._path.endswith(b"/") else self._path + b"/"
+
+    def _has_target(self, entry: Entry) -> bool:
+        """Read where a link points; False if that cannot be done."""
+        try:
+            entry.target = os.readlink(entry.name, dir_fd=self._fd)
+        except OSError as error:
+            self._failed(entry.name, error)
+            return False
+        return True
 
     def xattrs(self, entry: Entry) -> Sequence[tuple[bytes, bytes | None]]:
         if not self._context.options.xattrs:
@@ -180,7 +127,7 @@ class FsFolder:
 
     def open(self, entry: Entry) -> SourceFile:
         context = self._context
-        fd = self._openat(entry, _FILE_FLAGS)
+        fd = self._openat(entry, FILE_FLAGS)
         try:
             info = os.fstat(fd)
             _check_opened(info, entry)
@@ -199,7 +146,12 @@ class FsFolder:
     def slurp(self, entry: Entry, limit: int) -> tuple[Entry, bytes] | None:
         """Read a small file with as few calls as can be: most files of a server are read here."""
         context = self._context
-        fd = self._openat(entry, _FILE_FLAGS)
+        options = context.options
+        if 0 < entry.size <= limit:
+            whole = slurp(self._fd, entry, context.noatime, single=options.owners is not None, xattrs=options.xattrs)
+            if whole is not None:
+                return entry, whole
+        fd = self._openat(entry, FILE_FLAGS)
         try:
             info = os.fstat(fd)
             _check_opened(info, entry)
@@ -219,7 +171,7 @@ class FsFolder:
             if context.options.xattrs and os.listxattr(fd):
                 entry.xattrs = read_xattrs(fd)
         except OSError as error:
-            if error.errno in _NO_XATTR:
+            if error.errno in NO_XATTR:
                 return None
             raise
         finally:
@@ -263,7 +215,7 @@ class FsFolder:
 
     def _is_tagged_cache(self) -> bool:
         try:
-            fd = os.open(CACHE_TAG, _FILE_FLAGS, dir_fd=self._fd)
+            fd = os.open(CACHE_TAG, FILE_FLAGS, dir_fd=self._fd)
         except OSError:
             return False
         try:
@@ -280,10 +232,6 @@ def _check_opened(info: os.stat_result, entry: Entry) -> None:
         raise SourceProblem("became something else while the folder was read")
     if info.st_ino != entry.inode or info.st_dev != entry.device:
         raise SourceProblem("was replaced while the folder was read")
-
-
-def _name(entry: Entry) -> bytes:
-    return entry.name
 
 
 def _folder(
