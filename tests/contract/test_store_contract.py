@@ -127,6 +127,22 @@ def test_a_pack_sized_object_comes_back(store: ObjectStore) -> None:
     assert store.get("data/ff/pack", offset=(5 << 20) - 2, length=4) == piece[-2:] + piece[:2]
 
 
+@pytest.mark.soak
+def test_an_object_of_200_mib_comes_back(store: ObjectStore) -> None:
+    piece = random.Random(1).randbytes(1 << 20)
+    store.put("data/ff/large", [piece] * 200 + [b"end"])
+    size = (200 << 20) + 3
+    assert listed(store) == {"data/ff/large": size}
+    assert store.get("data/ff/large", offset=(199 << 20) + 7) == piece[7:] + b"end"
+    seen = sha256()
+    for offset in range(0, size, 32 << 20):
+        seen.update(store.get("data/ff/large", offset=offset, length=min(32 << 20, size - offset)))
+    assert seen.digest() == sha256(piece * 200 + b"end").digest()
+    assert sha256(store.get("data/ff/large")).digest() == seen.digest()
+    store.delete("data/ff/large")
+    assert listed(store) == {}
+
+
 # ranges
 
 

@@ -189,6 +189,30 @@ def test_the_circuit_opens_when_the_server_is_gone_and_says_since_when() -> None
     assert store.get("data/01/p") == b"\0"
 
 
+def test_a_server_that_does_not_answer_is_told_long_before_anybody_gives_up() -> None:
+    clock = HandClock()
+    heard: list[float | None] = []
+    policy = RetryPolicy(retries=0, first_pause=8, longest_pause=8)
+    store = retrying(FailingStore(filled(), at=range(2, 7)), clock, policy, watcher=heard.append)
+    store.stat("data/01/p")
+    clock.now = 100.0
+    store.stat("data/01/p")
+    assert clock.now < 100 + policy.gone_after
+    assert heard == [pytest.approx(1_000_100.0), None]
+
+
+def test_who_gives_up_says_since_when_nothing_has_worked() -> None:
+    clock = HandClock()
+    clock.now = 100.0
+    store = retrying(FailingStore(filled(), at=range(1, 9)), clock, RetryPolicy(retries=2))
+    with pytest.raises(StoreUnreachable) as given_up:
+        store.stat("data/01/p")
+    assert str(given_up.value).endswith("; nothing has worked since 1970-01-12 13:48:20 UTC")
+    with pytest.raises(ObjectMissing) as missing:
+        retrying(filled(), clock, RetryPolicy()).stat("data/01/x")
+    assert "since" not in str(missing.value)
+
+
 def test_without_a_limit_a_call_waits_until_the_server_is_back() -> None:
     clock = HandClock()
     heard: list[float | None] = []

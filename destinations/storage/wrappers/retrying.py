@@ -30,6 +30,8 @@ class RetryPolicy:
     """The circuit opens when nothing has worked for this long ..."""
     gone_failures: int = 3
     """... and at least so many attempts in a row failed."""
+    told_after: float = 20.0
+    """So long before it is told that the server does not answer, whether or not anybody gives up."""
     ask_again: float = 30.0
     """While the circuit is open one call is let through this often, to see whether the server is back."""
 
@@ -50,11 +52,12 @@ class Circuit:
         wall: Callable[[], float] = time.time,
         watcher: Watcher | None = None,
     ) -> None:
-        """Watch by ``clock``; ``watcher`` hears when it opens (the epoch second since when) and closes (None)."""
+        """Watch by ``clock``; ``watcher`` hears since when (epoch seconds) nobody answers, and of the answer (None)."""
         self._policy, self._clock, self._wall, self._watcher = policy, clock, wall, watcher
         self._first_failure: float | None = None
         self._failures = 0
         self._since: float | None = None
+        self._told = False
         self._ask_at = 0.0
         self.renew_after_fork()
         renew_after_fork(self)
@@ -84,9 +87,9 @@ class Circuit:
         if self._first_failure is None:
             return
         with self._lock:
-            was_open = self._since is not None
-            self._first_failure, self._failures, self._since = None, 0, None
-        if was_open and self._watcher:
+            was_told = self._told
+            self._first_failure, self._failures, self._since, self._told = None, 0, None, False
+        if was_told and self._watcher:
             self._watcher(None)
 
     def failed(self) -> None:
@@ -97,19 +100,27 @@ class Circuit:
                 self._first_failure = now
             self._failures += 1
             gone = now - self._first_failure
-            opens = self._since is None and gone >= self._policy.gone_after
-            opens = opens and self._failures >= self._policy.gone_failures
-            if opens:
+            often = self._failures >= self._policy.gone_failures
+            if often and self._since is None and gone >= self._policy.gone_after:
                 self._since = self._wall() - gone
                 self._ask_at = now + self._policy.ask_again
-        if opens and self._watcher:
-            self._watcher(self._since)
+            tells = often and not self._told and gone >= min(self._policy.told_after, self._policy.gone_after)
+            self._told = self._told or tells
+        if tells and self._watcher:
+            self._watcher(self._wall() - gone)
 
     def gone(self, key: str) -> StoreGone:
         """Return the error to raise while the circuit is open."""
         since = self._since if self._since is not None else self._wall()
-        text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
-        return StoreGone(f"the server has not answered since {text} UTC", key=key, since=since)
+        return StoreGone(f"the server has not answered since {_moment(since)}", key=key, since=since)
+
+    def dated(self, error: StoreError) -> StoreError:
+        """Return an error that ends the repetitions, with the time since when nothing has worked."""
+        first = self._first_failure
+        if isinstance(error, StoreUnreachable) and first is not None:
+            since = self._wall() - (self._clock() - first)
+            error.args = (f"{error}; nothing has worked since {_moment(since)}",)
+        return error
 
 
 class RetryingStore(Wrapper):
@@ -186,8 +197,14 @@ class RetryingStore(Wrapper):
 
     def _pause_or_raise(self, error: StoreError, attempt: int) -> None:
         limit = self._policy.retries
-        if not error.temporary or (limit and attempt > limit):
+        if not error.temporary:
             raise error
+        if limit and attempt > limit:
+            raise self._circuit.dated(error)
         if limit and self._circuit.open_since is not None:
             raise self._circuit.gone(error.key) from error
         self._sleep(self._policy.pause(attempt, self._rng))
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
