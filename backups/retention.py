@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 
 from backups.engine.errors import BadRequest
 from backups.engine.retention import Policy, apply
@@ -203,7 +203,8 @@ def _words(reasons: Iterable[str], used: Counter[str]) -> str:
 
 
 def _most_similar(like: Mapping[str, Any], viewer: Any) -> Schedule | None:
-    known = Schedule.objects.visible_to(viewer).filter(snapshots__removed_at=None, snapshots__isnull=False).distinct()
+    some = Snapshot.objects.present().filter(schedule=OuterRef("pk")).order_by()
+    known = Schedule.objects.visible_to(viewer).filter(Exists(some))
     for wish in (
         {"scope": like.get("scope"), "frequency": like.get("frequency")},
         {"frequency": like.get("frequency")},

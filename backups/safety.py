@@ -25,20 +25,29 @@ _WORST = ("failed", "overdue", "partial", "warning", "aborted", "success", "skip
 def safety_of(viewer: Any, now: datetime) -> dict[str, Any]:
     """Return how many of a viewer's accounts are safe: those with a whole snapshot younger than 48 hours.
 
-    ``waiting`` lists some that are not, ``urgent`` the accounts to look at first, each with ``last_good`` and
-    ``last_proven``.
+    ``waiting`` lists some that are not, ``urgent`` the accounts to look at first, each with ``is_safe``, ``last_good``
+    and ``last_proven``.
     """
-    accounts = _with_moments(Account.objects.visible_to(viewer).living().order_by(), now)
-    sums = accounts.aggregate(
-        total=Count("pk"),
-        safe=Count("pk", filter=Q(is_safe=True)),
-        day=Count("pk", filter=Q(is_fresh=True)),
-        proven=Count("pk", filter=Q(is_proven=True)),
-    )
-    waiting = list(accounts.filter(is_safe=False).order_by("name")[:_LISTED])
-    rest = list(accounts.filter(is_safe=True).order_by("is_proven", "name")[: max(0, _LISTED - len(waiting))])
-    _add_last(waiting + rest)
-    return sums | {"unsafe": sums["total"] - sums["safe"], "waiting": waiting, "urgent": waiting + rest}
+    accounts = Account.objects.visible_to(viewer).living()
+    recent = _good().filter(taken_at__gte=now - timedelta(hours=SAFE_HOURS))
+    proven = _good().filter(proven_at__gte=now - timedelta(days=PROOF_DAYS))
+    total, many_safe, many_fresh = _counts(accounts, recent, now)
+    mine = Exists(recent.filter(account=OuterRef("pk")))
+    waiting = list(accounts.filter(~mine).order_by("name", "id")[:_LISTED]) if many_safe < total else []
+    rest = _least_proven(accounts.filter(mine), proven, _LISTED - len(waiting))
+    _add_last(waiting, is_safe=False)
+    _add_last(rest, is_safe=True)
+    return {
+        "total": total,
+        "safe": many_safe,
+        "unsafe": total - many_safe,
+        "day": many_fresh,
+        "proven": proven.filter(account__in=accounts.order_by()).aggregate(many=Count("account", distinct=True))[
+            "many"
+        ],
+        "waiting": waiting,
+        "urgent": waiting + rest,
+    }
 
 
 def damaged_of(viewer: Any) -> dict[str, Any]:
@@ -97,18 +106,34 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone)
 
 
-def _with_moments(accounts: Any, now: datetime) -> Any:
-    good = Snapshot.objects.filter(account=OuterRef("pk"), removed_at=None, damaged_at=None)
-    return accounts.annotate(
-        is_safe=Exists(good.filter(taken_at__gte=now - timedelta(hours=SAFE_HOURS))),
-        is_fresh=Exists(good.filter(taken_at__gte=now - timedelta(hours=24))),
-        is_proven=Exists(good.filter(proven_at__gte=now - timedelta(days=PROOF_DAYS))),
+def _good() -> Any:
+    return Snapshot.objects.filter(removed_at=None, damaged_at=None).order_by()
+
+
+def _counts(accounts: Any, recent: Any, now: datetime) -> tuple[int, int, int]:
+    """Return how many accounts there are, how many have a recent snapshot, and how many one of the last day.
+
+    The recent snapshots are gone through once; to look each account up costs several times as much.
+    """
+    newest = recent.filter(account__in=accounts.order_by()).values("account").annotate(newest=Max("taken_at"))
+    sums = newest.aggregate(
+        safe=Count("account"), fresh=Count("account", filter=Q(newest__gte=now - timedelta(hours=24)))
     )
+    return accounts.count(), sums["safe"], sums["fresh"]
 
 
-def _add_last(accounts: list[Any]) -> None:
-    good = Snapshot.objects.filter(account__in=accounts, removed_at=None, damaged_at=None).order_by()
-    rows = good.values("account").annotate(good=Max("taken_at"), proven=Max("proven_at"))
+def _least_proven(accounts: Any, proven: Any, wanted: int) -> list[Any]:
+    """Return some accounts by name, those first whose restore nobody proved lately."""
+    shown = Exists(proven.filter(account=OuterRef("pk")))
+    found = list(accounts.filter(~shown).order_by("name", "id")[:wanted]) if wanted else []
+    missing = wanted - len(found)
+    return found + (list(accounts.filter(shown).order_by("name", "id")[:missing]) if missing else [])
+
+
+def _add_last(accounts: list[Any], *, is_safe: bool) -> None:
+    rows = _good().filter(account__in=accounts).values("account")
+    rows = rows.annotate(good=Max("taken_at"), proven=Max("proven_at")) if accounts else []
     last = {row["account"]: (row["good"], row["proven"]) for row in rows}
     for account in accounts:
+        account.is_safe = is_safe
         account.last_good, account.last_proven = last.get(account.pk, (None, None))

@@ -62,6 +62,7 @@ class Job(models.Model):
             models.Index(fields=["account", "-id"], name="job_account"),
             models.Index(fields=["kind", "-id"], name="job_kind"),
             models.Index(fields=["finished_at"], name="job_finished"),
+            models.Index(fields=["finished_at"], condition=Q(state__in=["failed", "partial"]), name="job_bad"),
         ]
 
     def __str__(self) -> str:

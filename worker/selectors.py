@@ -23,7 +23,9 @@ _URGENT = (State.FAILED, State.WARNING, State.ABORTED, State.RUNNING, State.PEND
 
 def active_jobs(viewer: Any) -> list[Job]:
     """Return what runs and waits, restores first."""
-    jobs = list(Job.objects.visible_to(viewer).filter(state__in=LIVE).select_related("account").order_by("id")[:50])
+    # Few of the accounts belong to live jobs: asked for by number, as a join would read them all.
+    live = Job.objects.visible_to(viewer).filter(state__in=LIVE).prefetch_related("account")
+    jobs = list(live.order_by("id")[:50])
     for job in jobs:
         job.left = time_left(job)  # type: ignore[attr-defined]
     return sorted(jobs, key=lambda job: (job.state != State.RUNNING, job.kind != "restore", job.pk))

@@ -214,6 +214,7 @@ class Account(models.Model):
                 fields=["server", "name"], condition=~Q(status="terminated"), name="living_account_name"
             )
         ]
+        indexes = [models.Index(fields=["name", "id"], name="account_by_name")]
 
     def __str__(self) -> str:
         return self.name
