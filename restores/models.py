@@ -66,9 +66,13 @@ class Restore(models.Model):
     safety_whole = models.BooleanField(default=False)
     undo_of = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="undone_by")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    by_admin = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "-created_at"], name="restore_of_account")]
 
 
 class Download(models.Model):
@@ -100,3 +104,43 @@ class Download(models.Model):
             models.Index(fields=["account", "-id"], name="download_account"),
             models.Index(fields=["expires_at"], condition=Q(removed_at=None), name="download_expiry"),
         ]
+
+
+class RestoreCondition(models.Model):
+    """A statement that people accept before a restore runs."""
+
+    text = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+
+
+class RuleCategory(models.TextChoices):
+    """What kind of files a rule is about."""
+
+    HOME = "home", "Files of the home"
+    EMAIL = "email", "E-mail"
+
+
+class FilePermissionRule(models.Model):
+    """What restored files and folders that match ``pattern`` get; empty fields leave things as they are.
+
+    Rules apply in their order; a later one overrules what an earlier one gave.
+    """
+
+    pattern = models.CharField(max_length=200)
+    category = models.CharField(max_length=5, choices=RuleCategory.choices, default=RuleCategory.HOME)
+    owner = models.CharField(max_length=32, blank=True)
+    group = models.CharField(max_length=32, blank=True)
+    file_mode = models.CharField(max_length=3, blank=True)
+    folder_mode = models.CharField(max_length=3, blank=True)
+    recursive = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        given = [("owner", self.owner), ("group", self.group), ("files", self.file_mode), ("folders", self.folder_mode)]
+        gives = ", ".join(f"{name} {value}" for name, value in given if value)
+        return f"{self.pattern}{' and below' if self.recursive else ''}: {gives}"

@@ -17,6 +17,7 @@ from panel.accounts.models import Account, User
 from panel.core.errors import Conflict, Invalid
 from restores.choosing import Part, check_may_place, component_of, home_path, is_inside, stored_parts
 from restores.models import Overwrite, Restore, Target
+from restores.permissions import rules_for
 
 _CONFIG_WALL = "/etc"
 
@@ -33,6 +34,7 @@ class Placing:
     exact: bool = False
     undo: bool = False
     by_admin: bool = False
+    is_undo: bool = False
 
 
 def placing_of(restore: Restore) -> Placing:
@@ -47,6 +49,7 @@ def placing_of(restore: Restore) -> Placing:
         exact=restore.exact and by_admin,
         undo=restore.undo_of_id is not None and restore.mirror,
         by_admin=by_admin,
+        is_undo=restore.undo_of_id is not None,
     )
 
 
@@ -128,6 +131,7 @@ def _into_home(placing: Placing, folder: str, below: str, paths: list[str]) -> d
         "below": "" if placing.target == Target.IN_PLACE else below,
         "walls": [home],
         **_identity(placing),
+        **_rules(placing, component_of(folder)),
     }
 
 
@@ -139,6 +143,14 @@ def _into_system(placing: Placing, component: str, paths: list[str]) -> dict[str
         "walls": [_CONFIG_WALL],
         **({} if placing.exact else {"owner": [0, 0]}),
     }
+
+
+def _rules(placing: Placing, component: str) -> dict[str, Any]:
+    """Return the administrator's rules for what comes back; an undo and exact restores bring back what was."""
+    if placing.exact or placing.is_undo:
+        return {}
+    rules = rules_for(component)
+    return {"rules": [rule | {"pattern": spell(rule["pattern"].encode())} for rule in rules]} if rules else {}
 
 
 def _identity(placing: Placing) -> dict[str, Any]:

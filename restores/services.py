@@ -23,6 +23,7 @@ from restores.choosing import (
     narrowed,
     scope_of_all,
 )
+from restores.conditions import check_accepted, check_restore_limit
 from restores.models import ArchiveFormat, Download, Overwrite, Restore, Target
 from worker.clock import now
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
@@ -39,7 +40,8 @@ class RestoreRequest:
 
     ``folder`` (spelled, in the home; empty = a new one) counts for the target *folder*.  ``mirror`` deletes what the
     snapshot does not have; ``exact`` brings back foreign owners, special bits and devices, for administrators.
-    ``request_key`` makes a repeated request the same restore.
+    ``request_key`` makes a repeated request the same restore.  ``accepted`` are the marks of the conditions that
+    the person read and accepted.
     """
 
     parts: Sequence[Part]
@@ -50,10 +52,14 @@ class RestoreRequest:
     exact: bool = False
     safety: bool = True
     request_key: str = ""
+    accepted: frozenset[str] = frozenset()
 
 
 def restore_request(request: RestoreRequest, *, actor: Any, undo_of: Restore | None = None) -> list[Restore]:
-    """Store restores and their jobs, one for each repository that is asked.  NotAllowed, Invalid, Conflict."""
+    """Store restores and their jobs, one for each repository that is asked.
+
+    NotAllowed, Invalid, Conflict; NotAccepted and TooOften of people who are no administrators.
+    """
     account = _account_of(request.parts)
     if not actor.is_admin and not account.package.may_restore:
         raise NotAllowed("Your package does not allow restores.")
@@ -74,9 +80,13 @@ def restore_request(request: RestoreRequest, *, actor: Any, undo_of: Restore | N
                     "The storage of this restore point is read-only, so no safety snapshot can be made there. "
                     "Restore into another folder, or go on without undo."
                 )
+    conditions = [] if undo_of else check_accepted(request.accepted, actor)
     with transaction.atomic():
+        Account.objects.select_for_update().get(pk=account.pk)
+        if undo_of is None and not _is_repeated(request, account, actor):
+            check_restore_limit(account, actor)
         return [
-            _restore_store(request, account, repository, parts, actor=actor, undo_of=undo_of)
+            _restore_store(request, account, repository, parts, actor=actor, undo_of=undo_of, conditions=conditions)
             for repository, parts in by_repository(request.parts)
         ]
 
@@ -172,6 +182,14 @@ def _settled(request: RestoreRequest, account: Account) -> RestoreRequest:
     return replace(request, parts=parts, folder=folder, mirror=False, overwrite=Overwrite.NEVER)
 
 
+def _is_repeated(request: RestoreRequest, account: Account, actor: Any) -> bool:
+    """Tell whether the same request was stored before: it is no further restore."""
+    if not request.request_key:
+        return False
+    mine = Restore.objects.filter(account=account, requested_by=actor)
+    return mine.filter(job__request_key__endswith=f":{request.request_key}").exists()
+
+
 def _restore_store(
     request: RestoreRequest,
     account: Account,
@@ -180,6 +198,7 @@ def _restore_store(
     *,
     actor: Any,
     undo_of: Restore | None,
+    conditions: list[int],
 ) -> Restore:
     in_place = request.target == Target.IN_PLACE
     job = _job(
@@ -204,6 +223,7 @@ def _restore_store(
         mirror=request.mirror and in_place,
         exact=request.exact and actor.is_admin,
         requested_by=actor,
+        by_admin=actor.is_admin,
         undo_of=undo_of,
     )
     record(
@@ -211,6 +231,7 @@ def _restore_store(
         snapshots=[part.snapshot.short for part in parts], paths=sum(len(part.paths) for part in parts),
         first=parts[0].paths[0][:300], target=request.target, folder=request.folder[:300],
         overwrite=request.overwrite, mirror=restore.mirror, safety=request.safety and in_place,
+        **({"accepted": conditions} if conditions else {}),
     )  # fmt: skip
     return restore
 

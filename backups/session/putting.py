@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ from backups.engine.restore_rules import RestoreOptions
 from backups.engine.restorer import RestoreResult, restore
 from backups.engine.tree_path import find_node
 from backups.session.events import SaidProgress, say, say_list
+from backups.session.giving import Giver
 from backups.session.homes import real_home
 from backups.session.items import COMPLETE, INCOMPLETE, snapshot_of
 from backups.session.privileges import become
@@ -23,7 +25,9 @@ from backups.session.spec import Restore
 from backups.spelling import shown, unspell
 from restores.targets.confine import confine_writes
 from restores.targets.folder import FolderTarget
-from restores.targets.policy import LIKE_RESTIC, account_policy
+from restores.targets.metadata import Give
+from restores.targets.policy import LIKE_RESTIC, Policy, account_policy
+from restores.targets.rules import Rule
 from restores.targets.view import FolderView
 
 _EXAMPLES = 3
@@ -39,16 +43,36 @@ class AccountTarget(FolderTarget):
 def run_restore(repository: Repository, command: Restore, cancel: CancelToken) -> int:
     """Put items of a snapshot back, or say what that would do; the exit status is returned."""
     snapshot = snapshot_of(repository, command.snapshot)
+    giver = None
     if command.user is not None:
+        giver = giver_for(command)
         become(command.user, command.user if command.group is None else command.group)
-    putting = Putting(repository, snapshot.tree, command, cancel)
-    return putting.say_plan() if command.dry_run else putting.put()
+    try:
+        putting = Putting(repository, snapshot.tree, command, cancel, giver)
+        return putting.say_plan() if command.dry_run else putting.put()
+    finally:
+        if giver is not None:
+            giver.close()
+
+
+def giver_for(command: Restore) -> Giver | None:
+    """Return who gives files to the owners that rules name, if a customer's rights do not suffice for it."""
+    if command.dry_run or command.user is None or command.owner is None or os.geteuid() != 0:
+        return None
+    user, group = command.owner
+    users = {user} | {rule.user for rule in command.rules if rule.user is not None}
+    groups = {group} | {rule.group for rule in command.rules if rule.group is not None}
+    allowed = {(one, other) for one in users for other in groups} - {(user, group)}
+    return Giver(command.user, allowed) if allowed else None
 
 
 class Putting:
     """One restore: what is chosen, and where it goes."""
 
-    def __init__(self, repository: Repository, tree: str, command: Restore, cancel: CancelToken) -> None:
+    def __init__(
+        self, repository: Repository, tree: str, command: Restore, cancel: CancelToken, give: Give | None = None
+    ) -> None:
+        self._give = give
         self._repository = repository
         self._tree = tree
         self._command = command
@@ -121,8 +145,7 @@ class Putting:
         expected = self._room()
         walls = [self._target if wall == self._command.target else unspell(wall) for wall in self._command.walls]
         confined = confine_writes(walls) if walls else False
-        policy = account_policy(*self._command.owner) if self._command.owner else LIKE_RESTIC
-        target = AccountTarget(self._target, below=self._below, policy=policy)
+        target = AccountTarget(self._target, below=self._below, policy=self._policy(), give=self._give)
         try:
             result = restore(
                 self._repository,
@@ -139,6 +162,15 @@ class Putting:
             target.close()
         self._say_result(result, confined=confined)
         return COMPLETE if result.complete else INCOMPLETE
+
+    def _policy(self) -> Policy:
+        if self._command.owner is None:
+            return LIKE_RESTIC
+        rules = [
+            Rule(unspell(rule.pattern), rule.recursive, rule.user, rule.group, rule.file_mode, rule.folder_mode)
+            for rule in self._command.rules
+        ]
+        return account_policy(*self._command.owner, rules=rules)
 
     def _room(self) -> tuple[int, int]:
         """Return how many files and bytes are to come.  TargetFull if there is not enough room for them."""

@@ -69,11 +69,23 @@ class Backup(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field
     caches: bool = False
 
 
+class PermissionRule(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What restored items get whose path below the target matches; None leaves a thing as it is."""
+
+    pattern: str
+    recursive: bool = False
+    user: int | None = None
+    group: int | None = None
+    file_mode: int | None = None
+    folder_mode: int | None = None
+
+
 class Restore(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="restore"):
     """Restore ``paths`` of the folder ``folder`` of a snapshot (relative to it, empty = all) into ``target``/``below``.
 
     Paths are spelled.  With ``user`` the writing is done with the rights of that account.  ``owner`` (user, group)
     are the ids of whom everything becomes; without it, owners, special bits and devices are as in the snapshot.
+    ``rules`` then give some of it other owners and permissions.
     Nothing is written outside ``walls``.  ``mirror`` deletes what the snapshot does not have; so does ``undo``, with
     the folders that were made only for it.  ``dry_run`` says what would be done, counting for ``seconds`` at most.
     """
@@ -90,6 +102,7 @@ class Restore(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
     user: int | None = None
     group: int | None = None
     owner: tuple[int, int] | None = None
+    rules: list[PermissionRule] = []
     walls: list[str] = []
     dry_run: bool = False
     seconds: float = 10.0

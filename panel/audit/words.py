@@ -35,7 +35,11 @@ _WORDS = {
     "retention.applied": "Retention marked snapshots", "cleanup.requested": "Started a cleanup",
     "integrity.requested": "Started an integrity check", "restore.requested": "Asked for a restore",
     "restore.undo": "Asked for an undo",
-    "download.requested": "Asked for a download",
+    "download.requested": "Asked for a download", "condition.created": "Made a restore condition",
+    "condition.changed": "Changed a restore condition", "condition.deleted": "Removed a restore condition",
+    "permission_rule.created": "Made a file permission rule",
+    "permission_rule.changed": "Changed a file permission rule",
+    "permission_rule.deleted": "Removed a file permission rule",
 }  # fmt: skip
 
 

@@ -116,6 +116,19 @@ SETTINGS = {
             1,
             365,
         ),
+        Setting(
+            "restore_limit_times",
+            "restore",
+            "Restores that an account may start",
+            0,
+            "Within the hours below. 0 in either of the two = no limit. An undo or a download never counts.",
+            "restores",
+            0,
+            1000,
+        ),
+        Setting(
+            "restore_limit_hours", "restore", "Within", 0, "The period that restores are counted in.", "hours", 0, 8760
+        ),
         *UPKEEP,
         *PEOPLE,
     )

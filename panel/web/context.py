@@ -41,6 +41,9 @@ _SECTIONS = {"panel:overview": "panel:overview", "panel:system": "panel:system",
 _SECTIONS |= dict.fromkeys(
     ("restores:download_list", "restores:download_file", "restores:download_remove"), "restores:download_list"
 )
+_RULES = ("condition_list", "condition_create", "condition_update", "permission_list", "permission_create",
+          "permission_update")  # fmt: skip
+_SECTIONS |= dict.fromkeys((f"restores:{name}" for name in _RULES), "options:settings_home")
 _OWN = ("accounts:token_", "accounts:two_factor", "accounts:session_")
 _LOOKING = ("backups:snapshot_browse", "backups:file_versions", "backups:file_preview", "restores:")
 _BY_SPACE = {

@@ -15,7 +15,7 @@ from errno import ELOOP, ENOTDIR
 from backups.engine import Entry, Found, TargetProblem
 from restores.targets.beneath import FOLDER, Opener
 from restores.targets.files import Birthplace, NewFile, OldContent, owner_of_new, put
-from restores.targets.metadata import Metadata
+from restores.targets.metadata import Give, Metadata
 from restores.targets.naming import drop_name, give_name, take_name, temporary_name
 from restores.targets.paths import checked_name, components
 from restores.targets.policy import LIKE_RESTIC, Policy
@@ -39,7 +39,8 @@ class FolderTarget:
     """Restores below ``path``, which is made if it is not there.
 
     ``path`` itself is the caller's word, and links in it count; ``below`` is a path in it that may come from
-    an account's owner, and is made and opened without following any.  ``quick`` False uses none of the newer
+    an account's owner, and is made and opened without following any.  ``give`` asks for owners that this process cannot
+    give itself.  ``quick`` False uses none of the newer
     system calls.  Raises OSError, TargetProblem.
     """
 
@@ -53,11 +54,12 @@ class FolderTarget:
         *,
         below: bytes = b"",
         policy: Policy = LIKE_RESTIC,
+        give: Give | None = None,
         quick: bool = True,
     ) -> None:
         os.makedirs(path, _PRIVATE_FOLDER, exist_ok=True)
         self._top = os.open(path, FOLDER & ~os.O_NOFOLLOW)
-        self._metadata = Metadata(policy)
+        self._metadata = Metadata(policy, give)
         self._unnamed = quick and os.access("/proc/self/fd", os.R_OK)
         try:
             for part in components(below):
@@ -76,7 +78,8 @@ class FolderTarget:
             if error.errno in (ELOOP, ENOTDIR):
                 raise TargetProblem("something else stands where a folder was expected") from error
             raise
-        folder = OpenFolder(fd, self._metadata, self._opener, self._uid, fresh=fresh, unnamed=self._unnamed)
+        metadata = self._metadata.at(path)
+        folder = OpenFolder(fd, metadata, self._opener, self._uid, fresh=fresh, unnamed=self._unnamed)
         folder.keeps_sockets = self.keeps_sockets
         return folder
 
@@ -242,7 +245,8 @@ class OpenFolder:
         """Give the folder its metadata."""
         have = self._have
         clean = self.fresh and self._place.clean
-        _raise(self._metadata.apply(self._fd, entry, (have.st_uid, have.st_gid), clean=clean))
+        metadata = self._metadata.of_itself()
+        _raise(metadata.apply(self._fd, entry, (have.st_uid, have.st_gid), clean=clean))
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -17,14 +17,19 @@ _KEPT = (b"security.selinux", b"security.ima", b"security.evm")
 """Labels the system gives by itself; they are set where recorded, and never taken away."""
 
 
+Give = Callable[[int, int, int], None]
+"""Asks somebody with more rights to give an open item an owner and a group."""
+
+
 class Metadata:
     """Applies a policy's share of an entry to open items.
 
     An ordinary user's lack of rights is no failure: what he may not set is left out, as every restore program does.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, give: Give | None = None) -> None:
         self.policy = policy
+        self.give = give
         self.uid = os.geteuid()
         self._tolerated: tuple[type[OSError], ...] = (PermissionError,) if self.uid else ()
 
@@ -41,6 +46,8 @@ class Metadata:
         failed = None if clean and not entry.xattrs else self._set_attributes(fd, entry, clean=clean)
         os.utime(fd, ns=_times(entry))
         os.fchmod(fd, self.policy.mode(entry))
+        if self.give is not None and wanted != owner:
+            self.give(fd, *wanted)
         return _lacking(failed)
 
     def apply_by_path(self, fd: int, entry: Entry, have: os.stat_result) -> TargetProblem | None:
@@ -55,6 +62,14 @@ class Metadata:
         if not stat.S_ISLNK(have.st_mode):
             os.chmod(path, self.policy.mode(entry))
         return _lacking(failed)
+
+    def at(self, place: bytes) -> Metadata:
+        """Return the same for the items of a folder."""
+        return Metadata(self.policy.at(place), self.give) if self.policy.rules else self
+
+    def of_itself(self) -> Metadata:
+        """Return the same for that folder."""
+        return Metadata(self.policy.of_itself(), self.give) if self.policy.rules else self
 
     def is_equal(self, fd: int, entry: Entry, have: os.stat_result) -> bool:
         """Tell whether an open item has this metadata already, as far as this process could set it."""

@@ -17,6 +17,7 @@ from panel.core.errors import Conflict, Invalid, PanelError
 from panel.options.selectors import number, option
 from restores.basket import Basket
 from restores.choosing import COMPONENTS, Part, cleaned, narrowed, whole_component
+from restores.conditions import condition_mark, conditions_for
 from restores.models import ArchiveFormat, Overwrite, Restore, Target
 from restores.services import (
     RestoreRequest,
@@ -137,6 +138,7 @@ def _started(request: HttpRequest, given: QueryDict, parts: list[Part], account:
         exact=bool(given.get("exact")),
         safety=bool(given.get("safety")),
         request_key=key,
+        accepted=frozenset() if request.behind else frozenset(given.getlist("condition")),
     )
     restores = restore_request(wanted, actor=request.user)
     messages.info(request, "The restore starts. You can leave this page.")
@@ -187,6 +189,11 @@ def _options(request: HttpRequest, given: QueryDict, account: Account) -> dict[s
         "safety_days": number("safety_days"),
         "download_days": number("download_days"),
         "token": given.get("token") or secrets.token_urlsafe(12),
+        "conditions": [
+            {"mark": condition_mark(one), "text": one.text, "ticked": condition_mark(one) in given.getlist("condition")}
+            for one in conditions_for(request.user)
+        ],
+        "acts": bool(request.behind),
         "may_restore": request.user.is_admin or account.package.may_restore,
         "may_download": request.user.is_admin or account.package.may_download,
     }

@@ -20,7 +20,7 @@ from backups.models import Repository, Schedule, Snapshot
 from panel.accounts.models import ApiToken, Role, User
 from panel.accounts.services.tokens import TokenData, token_create
 from panel.core.errors import Invalid
-from restores.models import Download, Restore
+from restores.models import Download, FilePermissionRule, Restore, RestoreCondition
 from restores.services import checked_path
 from worker.clock import now
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
@@ -46,6 +46,10 @@ ADMIN = {"system/", "queue/", "backups/history/clear/", "destinations/", "destin
          "accounts/<int:number>/resume/", "accounts/<int:number>/terminate/", "accounts/<int:number>/reassign/",
          "packages/", "packages/new/", "packages/<int:number>/", "packages/<int:number>/delete/", "priorities/",
          "priorities/new/", "priorities/<int:number>/", "priorities/<int:number>/default/",
+         "settings/restore/conditions/", "settings/restore/conditions/new/", "settings/restore/permissions/",
+         "settings/restore/permissions/new/", "settings/restore/conditions/<int:number>/",
+         "settings/restore/conditions/<int:number>/delete/", "settings/restore/permissions/<int:number>/",
+         "settings/restore/permissions/<int:number>/delete/",
          "priorities/<int:number>/delete/", "mail/", "mail/test/", "audit/check/"}  # fmt: skip
 # Administrators and resellers.
 MANAGERS = {"accounts/", "users/", "users/new/"}
@@ -152,6 +156,8 @@ def things(people: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "snapshot": snapshot.pk,
         "job": job.pk,
         "restore": restore.pk,
+        "condition": RestoreCondition.objects.create(text="Read this.").pk,
+        "rule": FilePermissionRule.objects.create(pattern="x", file_mode="600").pk,
     }
 
 
@@ -198,6 +204,7 @@ def number_for(address: str, things: dict[str, int]) -> int:
     thing = (OWNED | PERSONAL).get(address) or ("alice" if address in PEOPLE else "")
     if address in ADMIN or address in KEPT:
         words = {"account": "account", "destination": "destination", "priorities/": "group"}
+        words |= {"settings/restore/conditions/": "condition", "settings/restore/permissions/": "rule"}
         thing = next((thing for word, thing in words.items() if address.startswith(word)), "package")
         thing = "job" if address.startswith("destinations/jobs/") else thing
     return things.get(thing, 1)
