@@ -135,7 +135,7 @@ class Browser:
                 break
             data += self._repository.load_blob(BlobType.DATA, bytes.fromhex(str(blob)))
         content = base64.b64encode(bytes(data[: command.limit])).decode()
-        changed = parse_time(node.mtime) // _NANOSECONDS
+        changed = parse_time(node.mtime) // _NANOSECONDS or None
         say("data", command.item, size=node.size, changed=changed, content=[content], cut=node.size > command.limit)
 
     def _root(self, snapshot_id: str) -> str:
@@ -152,7 +152,7 @@ def _version(node: Node) -> dict[str, Any]:
     return {
         "kind": node.type,
         "size": node.size if node.type == "file" else None,
-        "changed": parse_time(node.mtime) // _NANOSECONDS,
+        "changed": parse_time(node.mtime) // _NANOSECONDS or None,
         "snapshots": [],
         "marks": set(),
     }

@@ -100,18 +100,11 @@ def calendar(days: dict[date, dict[str, int]], today: date) -> list[dict[str, An
     return rows
 
 
-def months(today: date) -> list[dict[str, Any]]:
-    """Return the months above the weeks, each with how many weeks it spans."""
-    found: list[dict[str, Any]] = []
-    for week in range(WEEKS):
-        name = f"{_first_monday(today) + timedelta(weeks=week):%b}"
-        if found and found[-1]["name"] == name:
-            found[-1]["weeks"] += 1
-        else:
-            found.append({"name": name, "weeks": 1})
-    for month in found:
-        month["shown"] = month["name"] if month["weeks"] > 1 else ""
-    return found
+def months(today: date) -> list[str]:
+    """Return what stands above each week: the month's name where it begins and goes on for another week."""
+    names = [f"{_first_monday(today) + timedelta(weeks=week):%b}" for week in range(WEEKS)]
+    first = [week for week in range(WEEKS) if week == 0 or names[week] != names[week - 1]]
+    return [name if week in first and names[week + 1 : week + 2] == [name] else "" for week, name in enumerate(names)]
 
 
 def newest_trouble(days: dict[date, dict[str, int]], today: date) -> str:
@@ -121,7 +114,7 @@ def newest_trouble(days: dict[date, dict[str, int]], today: date) -> str:
         return ""
     day, results = bad[0], days[bad[0]]
     state, total = worst_of(results), sum(results.values())
-    when = {today: "Today", today - timedelta(days=1): "Yesterday"}.get(day, f"On {day:%b} {day.day}")
+    when = {today: "Today,", today - timedelta(days=1): "Yesterday,"}.get(day, f"On {day:%b} {day.day},")
     verb = {"failed": "failed", "overdue": "did not start", "partial": "were done in part", "warning": "had warnings"}
     before = f" Before that, {bad[1]:%b} {bad[1].day} was not all good." if len(bad) > 1 else ""
     return f"{when} {results[state]:,} of {count(total, 'run')} {verb[state]}.{before}"

@@ -45,12 +45,32 @@
     return false;
   }
 
+  // What is below the banner stays where it is.  A banner that wants more room scrolls inside itself until somebody
+  // points at it; one that wants less keeps its room until it is out of sight.
+  function hold(room) {
+    const region = banner();
+    region.classList.toggle("hf-held", region.offsetHeight > room);
+    if (region.offsetHeight !== room) region.style.height = `${room}px`;
+  }
+
+  function release() {
+    const region = banner();
+    region.classList.remove("hf-held");
+    region.style.height = "";
+  }
+
+  function pointed(event) {
+    if (event.target.closest?.("#active-tasks.hf-held")) release();
+  }
+
   function take(region, answer, html) {
     mark = answer.headers.get("X-Mark") || "";
+    const room = region.offsetHeight;
     const parts = new DOMParser().parseFromString(html, "text/html");
     const fresh = parts.getElementById("active-tasks");
     if (!fresh) return;
     window.Idiomorph.morph(region, fresh, { morphStyle: "outerHTML" });
+    hold(room);
     for (const id of ["scheduler-seen", "nav-queue", "nav-alerts"]) {
       const [next, here] = [parts.getElementById(id), document.getElementById(id)];
       if (next && here) here.replaceWith(document.adoptNode(next));
@@ -79,9 +99,10 @@
       note.id = "not-connected";
       note.className = "hf-note hf-note-error";
       note.setAttribute("role", "alert");
-      const at = new Date(news).toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
+      const twelve = document.body.dataset.clock !== "24";
+      const at = new Date(news).toLocaleTimeString("en-US", { hour: twelve ? "numeric" : "2-digit", minute: "2-digit", hour12: twelve });
       note.textContent = `Not connected. Last news ${at}. What you see may be old; this page asks again by itself.`;
-      region.before(note);
+      region.append(note);
     }
   }
 
@@ -98,6 +119,8 @@
   document.addEventListener("visibilitychange", () => document.hidden || poll());
   window.addEventListener("online", poll);
   document.addEventListener("hf:poll", poll);
+  for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, pointed);
+  if (banner()) new IntersectionObserver((seen) => seen.at(-1).isIntersecting || release()).observe(banner());
   titled();
   timer = setTimeout(poll, banner()?.classList.contains("hf-banner") ? 1500 : BUSY);
 }

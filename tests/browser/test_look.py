@@ -7,41 +7,59 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.pages import Desk, Desks
+from tests.browser.pages import PHONE, WIDE, Desk, Desks
 from tests.browser.stack import Stack
 
-_SHIFTS = """new PerformanceObserver(list => {
-  for (const e of list.getEntries()) {
-    window.shifts = (window.shifts || 0) + e.value;
-    for (const s of e.sources || []) (window.shifted ||= []).push(s.node?.outerHTML?.slice(0, 120));
-  }
-}).observe({type: "layout-shift", buffered: true});"""
+_PLACES = """() => [...document.querySelectorAll("main > *, #rows tr")].filter(e => !e.closest("#active-tasks"))
+  .map(e => `${e.id || e.className} ${e.getBoundingClientRect().top} ${e.getBoundingClientRect().left}`)"""
+_JOBS = """
+from panel.accounts.models import Server
+from worker.clock import now
+from worker.models import Job
+from worker.states import Kind, State
+Job.objects.filter(trigger="look").delete()
+for state, many in ((State.RUNNING, running), (State.PENDING, waiting)):
+    for number in range(many):
+        Job.objects.create(
+            kind=Kind.BACKUP, name=f"Looked at {number}", scope="web", state=state, trigger="look", created_at=now(),
+            server=Server.objects.get(),
+            started_at=now() if state == State.RUNNING else None, bytes_done=10_000_000 * number, items_total=1,
+        )
+"""
 
 
-@pytest.mark.soak  # needs a machine at rest: at rest the page asks every 15 s only, and the job may be over by then
-def test_nothing_jumps_while_a_page_loads_and_a_job_runs_and_ends(furnished: Stack, admin_desk: Desk) -> None:
-    admin_desk.go("/backups/schedules/")
-    admin_desk.wait_for_end()  # of what other tests started
-    admin_desk.context.add_init_script(_SHIFTS)
-    page = admin_desk.go("/backups/schedules/")
-    admin_desk.wait_for_end()
-    page.wait_for_timeout(500)
-    loaded = page.evaluate("[window.shifts || 0, window.shifted || []]")
-    assert loaded[0] < 0.05, loaded
-    page.evaluate("window.shifts = 0; window.shifted = []")
-    furnished.run_code(
-        """
-        from backups.models import Schedule
-        from backups.services.schedules import schedule_run
-        schedule_run(Schedule.objects.get(pk=night))
-        """,
-        night=furnished.facts["night"],
-    )
-    page.evaluate("document.dispatchEvent(new Event('hf:poll'))")
-    expect(page.locator("#active-tasks")).to_have_class(re.compile("hf-banner"), timeout=20_000)
-    admin_desk.wait_for_end()
-    shifts = page.evaluate("[window.shifts || 0, window.shifted || []]")
-    assert shifts[0] < 0.05, shifts
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_nothing_below_the_banner_moves_when_jobs_come_and_go(
+    furnished: Stack, desks: Desks, size: tuple[int, int]
+) -> None:
+    with desks.open("admin", size) as desk:
+        desk.go("/backups/schedules/")
+        desk.wait_for_end()  # of what other tests started
+        page = desk.go("/backups/schedules/")
+        banner = page.locator("#active-tasks")
+        before = page.evaluate(_PLACES)
+        try:
+            for running, waiting, words in (
+                (0, 1, "1 waiting"), (1, 0, "Looked at 0"), (3, 2, "1 more running. 2 waiting"),
+            ):  # fmt: skip
+                furnished.run_code(_JOBS, running=running, waiting=waiting)
+                page.evaluate("document.dispatchEvent(new Event('hf:poll'))")
+                expect(banner).to_contain_text(words)
+                expect(banner).to_have_attribute("data-live", str(running))
+                assert page.evaluate(_PLACES) == before
+            room = banner.bounding_box()
+            banner.hover()
+            expect(banner).not_to_have_class(re.compile("hf-held"))
+            pointed = banner.bounding_box()
+            assert room is not None
+            assert pointed is not None
+            assert pointed["height"] > room["height"] + 40
+            before = page.evaluate(_PLACES)
+        finally:
+            furnished.run_code(_JOBS, running=0, waiting=0)
+        page.evaluate("document.dispatchEvent(new Event('hf:poll'))")
+        expect(banner).to_contain_text("Nothing is running")
+        assert page.evaluate(_PLACES) == before
 
 
 @pytest.mark.parametrize(
