@@ -54,7 +54,7 @@ FEW_ENTRIES = 4096
 """A folder of at most this many items is compared with its parent by the coordinator itself."""
 CHECKPOINT_SECONDS = 600
 _FRAMES = 5000
-"""Calls below one another: three for each of the 800 folders a source enters, and those of the caller."""
+"""Calls below one another: up to five for each of the 800 folders a source enters, and those of the caller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import mmap
-import struct
 import threading
 
 from backups.engine.blob import BlobType
 from backups.engine.index import Index
 
 _SLOT = 32
-_SIZES = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22)
-"""Slots of the tables; the next is used when one is nearly full, so memory follows the need."""
-_PROBES = 48
-_EMPTY = bytes(_SLOT)
-_COUNT = struct.Struct("=I")
+_BUCKET = 16 * _SLOT
+_SIZES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
+"""Buckets of the tables; the next table takes what a full bucket cannot, so memory follows the need."""
 
 
 class Claims:
@@ -28,41 +25,33 @@ class Claims:
     def __init__(self, *, shared: bool) -> None:
         self._private: set[bytes] = set()
         self._guard = threading.Lock()
-        self._tables = [mmap.mmap(-1, size * _SLOT) for size in _SIZES] if shared else []
-        self._counts = mmap.mmap(-1, 4 * len(_SIZES)) if shared else None
+        self._tables = [(size, mmap.mmap(-1, size * _BUCKET)) for size in _SIZES] if shared else []
 
     def claim(self, key: bytes) -> bool:
         """Claim a 32-byte key; False if it was claimed before."""
         with self._guard:
-            if self._counts is None:
-                if key in self._private:
-                    return False
-                self._private.add(key)
-                return True
-            return self._claim_shared(key, self._counts)
+            if self._tables and (answer := self._claim_shared(key)) is not None:
+                return answer
+            if key in self._private:
+                return False
+            self._private.add(key)
+            return True
 
-    def _claim_shared(self, key: bytes, counts: mmap.mmap) -> bool:
-        start = int.from_bytes(key[:4], "big")
-        for level, size in enumerate(_SIZES):
-            table = self._tables[level]
-            count = _COUNT.unpack_from(counts, 4 * level)[0]
-            slot = start % size
-            for _ in range(_PROBES):
-                at = slot * _SLOT
-                found = table[at : at + _SLOT]
-                if found == key:
-                    return False
-                if found == _EMPTY:
-                    if count * 4 >= size * 3:
-                        break
-                    table[at : at + _SLOT] = key
-                    _COUNT.pack_into(counts, 4 * level, count + 1)
-                    return True
-                slot = (slot + 1) % size
-        if key in self._private:
-            return False
-        self._private.add(key)
-        return True
+    def _claim_shared(self, key: bytes) -> bool | None:
+        """Claim a key in the first table whose bucket for it has room; None if there is none."""
+        number = int.from_bytes(key[:4], "big")
+        for size, table in self._tables:
+            start = number % size * _BUCKET
+            bucket = table[start : start + _BUCKET]
+            found = bucket.find(key)
+            if found >= 0 and found % _SLOT == 0:
+                return False
+            # Buckets are filled from the left, and nothing ever leaves one.
+            used = -(-len(bucket.rstrip(b"\0")) // _SLOT) * _SLOT
+            if used < _BUCKET:
+                table[start + used : start + used + _SLOT] = key
+                return True
+        return None
 
 
 class Known:
@@ -78,5 +67,4 @@ class Known:
         if self.has(kind, blob_id):
             return False
         # One bit apart: the same bytes stored as data and as tree are two blobs.
-        key = blob_id if kind == BlobType.DATA else blob_id[:31] + bytes([blob_id[31] ^ 1])
-        return self._claims.claim(key)
+        return self._claims.claim(blob_id[:31] + bytes([blob_id[31] ^ 1]) if kind else blob_id)

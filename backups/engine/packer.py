@@ -92,7 +92,7 @@ class PackWriter:
         target: int = DEFAULT_PACK_SIZE,
         spread: int = 1,
     ) -> None:
-        self._repository = repository
+        self._key = repository.key
         self._deliver = deliver
         self._target = target
         self._codec = codec or repository.codec
@@ -104,11 +104,11 @@ class PackWriter:
 
     def seal(self, kind: BlobType, plain: Buffer) -> tuple[bytes, int]:
         """Seal a blob as this repository stores it; safe in any thread."""
-        return seal_blob(self._repository.key, self._codec, kind, plain, compress=self._compress)
+        return seal_blob(self._key, self._codec, kind, plain, compress=self._compress)
 
     def add(self, kind: BlobType, blob_id: bytes, plain: Buffer) -> int:
         """Seal and add a blob; return the bytes it takes in the pack."""
-        sealed, plain_size = self.seal(kind, plain)
+        sealed, plain_size = seal_blob(self._key, self._codec, kind, plain, compress=self._compress)
         return self.add_sealed(kind, blob_id, sealed, plain_size)
 
     def add_sealed(self, kind: BlobType, blob_id: bytes, sealed: bytes, plain_size: int) -> int:

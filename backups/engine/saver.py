@@ -6,11 +6,7 @@ claims they share.
 
 from __future__ import annotations
 
-import grp
-import pwd
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -20,7 +16,10 @@ from backups.engine.blob import BlobType
 from backups.engine.chunker import MIN_SIZE
 from backups.engine.errors import Corrupt, SourceProblem
 from backups.engine.known import Known
+from backups.engine.large import LargeFiles, read_from
 from backups.engine.names import name_json, quote_name
+from backups.engine.nodes import file_node
+from backups.engine.owners import Owners
 from backups.engine.packer import PackWriter
 from backups.engine.ports import CancelToken, Entry, SourceFile, SourceFolder
 from backups.engine.repository import Repository
@@ -29,19 +28,15 @@ from backups.engine.tree import (
     Node,
     decode_tree,
     encode_dir_node,
-    encode_file_node,
     encode_special_node,
     encode_tree,
     go_mode,
-    owner_json,
     xattrs_json,
 )
 from destinations.storage.errors import StoreError
 
-BLOCK = 4 * 1024 * 1024
-"""Bytes read from a large file at a time."""
-
 Problem = Callable[[bytes, Exception], None]
+_DATA, _TREE = BlobType.DATA, BlobType.TREE
 
 
 class Counts(msgspec.Struct):
@@ -77,25 +72,12 @@ class OldTree(NamedTuple):
 _NOTHING = OldTree(b"", {}, "")
 
 
-class _Owner(NamedTuple):
-    json: str
-    user: str
-    group: str
-
-
 class _Kept(NamedTuple):
     """A file that need not be read.  ``identical``: its node is what it was, to the byte."""
 
     entry: Entry
     old: Node
     identical: bool
-
-
-class _Stored(NamedTuple):
-    blob_id: bytes
-    sealed: bytes | None
-    plain_size: int
-    size: int
 
 
 class Saver:
@@ -121,20 +103,27 @@ class Saver:
         self._repository = repository
         self._known = known
         self._packer = packer
-        self._format = TimeFormatter(zone).format
+        self._zone = TimeFormatter(zone)
+        self._format = self._zone.format
         self._cancel = cancel
         self._problem = problem
         self._on_progress = on_progress
-        self._threads = threads
-        self._executor: ThreadPoolExecutor | None = None
-        self._owners: dict[tuple[int, int, bool], _Owner] = {}
+        self._owner_of = Owners().of
         self._has = known.has
+        self._claim = known.claim
+        self._large = LargeFiles(
+            repository.chunker,
+            known,
+            packer,
+            threads=threads,
+            cancel=cancel,
+            count=self._count,
+            alive=lambda: on_progress(0, 0, b""),
+        )
 
     def close(self) -> None:
         """Stop the threads."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
+        self._large.close()
 
     # ------------------------------------------------------------------ folders
 
@@ -155,30 +144,39 @@ class Saver:
         except OSError as error:
             raise SourceProblem(error.strerror or str(error)) from error
         old = self.old_tree(old_id)
-        same = len(entries) == len(old.nodes)
-        lookup = old.nodes.get
-        nodes: list[_Kept | bytes] = []
-        prefix = path + b"/"
-        for entry in entries:
-            before = lookup(quote_name(entry.name))
-            item = None
-            if before is not None:
-                item = self.kept(entry, before)
-                if item is not None:
-                    nodes.append(item)
-                    same = same and item.identical
-                    continue
-            node = self.node(folder, entry, prefix + entry.name, before)
-            if node is not None:
-                nodes.append(node)
-                same = same and before is not None and before.type == "dir"
-            else:
-                same = False
+        if old.nodes:
+            nodes, same = self._items(folder, path + b"/", entries, old.nodes)
+        else:
+            prefix, same = path + b"/", False
+            fresh = [self.node(folder, entry, prefix + entry.name, None) for entry in entries]
+            nodes = [node for node in fresh if node is not None]
         if self._cancel.is_set:
             self._cancel.check()
-        if same and old.id and all(type(node) is _Kept for node in nodes):
+        if same and all(type(node) is _Kept for node in nodes):
             return old.id
         return self.save_tree([self.encode_kept(node) if isinstance(node, _Kept) else node for node in nodes], old)
+
+    def _items(
+        self, folder: SourceFolder, prefix: bytes, entries: list[Entry], before: dict[str, Node]
+    ) -> tuple[list[_Kept | bytes], bool]:
+        """Save the items of a folder that the parent snapshot has; tell whether all may be as they were."""
+        same = len(entries) == len(before)
+        lookup = before.get
+        nodes: list[_Kept | bytes] = []
+        for entry in entries:
+            old = lookup(quote_name(entry.name))
+            item = self.kept(entry, old) if old is not None else None
+            if item is not None:
+                nodes.append(item)
+                same = same and item.identical
+                continue
+            node = self.node(folder, entry, prefix + entry.name, old)
+            if node is not None:
+                nodes.append(node)
+                same = same and old is not None and old.type == "dir"
+            else:
+                same = False
+        return nodes, same
 
     def node(self, folder: SourceFolder, entry: Entry, path: bytes, old: Node | None) -> bytes | None:
         """Save one item with all below it and return its node, or None if it had to be left out."""
@@ -218,7 +216,7 @@ class Saver:
             go_mode(entry.mode),
             self._format(entry.mtime),
             self._format(entry.ctime),
-            self._owner(entry).json,
+            self._owner_of(entry).json,
             entry.inode,
             entry.device,
             tree_id,
@@ -231,10 +229,10 @@ class Saver:
         if data == old.raw:
             return old.id
         blob_id = sha256(data).digest()
-        if self._known.claim(BlobType.TREE, blob_id):
+        if self._known.claim(_TREE, blob_id):
             self.counts.tree_blobs += 1
             self.counts.data_added += len(data)
-            self.counts.data_added_packed += self._packer.add(BlobType.TREE, blob_id, data)
+            self.counts.data_added_packed += self._packer.add(_TREE, blob_id, data)
         return blob_id.hex()
 
     def special_node(self, folder: SourceFolder, entry: Entry, path: bytes) -> bytes | None:
@@ -250,7 +248,7 @@ class Saver:
             go_mode(entry.mode),
             self._format(entry.mtime),
             self._format(entry.ctime),
-            self._owner(entry).json,
+            self._owner_of(entry).json,
             entry.inode,
             entry.device,
             entry.links if entry.kind != "fifo" else 0,
@@ -258,14 +256,6 @@ class Saver:
             entry.rdev if entry.kind in ("dev", "chardev") else 0,
             xattrs_json(xattrs) if xattrs else "",
         )
-
-    def _owner(self, entry: Entry) -> _Owner:
-        key = (entry.uid, entry.gid, entry.named)
-        owner = self._owners.get(key)
-        if owner is None:
-            user, group = (_user_name(entry.uid), _group_name(entry.gid)) if entry.named else ("", "")
-            owner = self._owners[key] = _Owner(owner_json(entry.uid, entry.gid, user, group), user, group)
-        return owner
 
     # ------------------------------------------------------------------ files
 
@@ -288,7 +278,7 @@ class Saver:
         for blob_id in content:
             if not has(0, bytes.fromhex(blob_id)):
                 return None
-        owner = self._owner(entry)
+        owner = self._owner_of(entry)
         identical = (
             in_zone
             and old.mode == go_mode(entry.mode)
@@ -312,7 +302,8 @@ class Saver:
         """Return the node of an unchanged file: its metadata as it is now, its content as it was."""
         entry, old = kept.entry, kept.old
         attributes = old.extended_attributes
-        return self._encode(entry, old.content or [], entry.size, [(a.name, a.value) for a in attributes or ()])
+        content = bytes.fromhex("".join(old.content or ()))
+        return self._encode(entry, content, entry.size, [(a.name, a.value) for a in attributes or ()])
 
     def file_node(self, folder: SourceFolder, entry: Entry, path: bytes, old: Node | None) -> bytes | None:
         """Read a file unless it is unchanged; return its node, or None if it had to be left out."""
@@ -327,7 +318,7 @@ class Saver:
                 return None
             if small is not None:
                 entry, data = small
-                return self._file_done(entry, path, old, [self._save_small(data)], len(data))
+                return self._file_done(entry, path, old, self._save_small(data), len(data))
         try:
             file = folder.open(entry)
         except (OSError, SourceProblem) as error:
@@ -346,7 +337,7 @@ class Saver:
             self._problem(path, SourceProblem("changed while it was read; what is stored may mix two states"))
         return self._file_done(file.entry, path, old, content, size)
 
-    def _file_done(self, entry: Entry, path: bytes, old: Node | None, content: list[str], size: int) -> bytes:
+    def _file_done(self, entry: Entry, path: bytes, old: Node | None, content: bytes, size: int) -> bytes:
         """Count a file that was read, and return its node."""
         counts = self.counts
         if old is not None and old.type == "file":
@@ -359,14 +350,19 @@ class Saver:
         return self._encode(entry, content, size, entry.xattrs)
 
     def _encode(
-        self, entry: Entry, content: list[str], size: int, xattrs: Sequence[tuple[bytes | str, bytes | None]]
+        self, entry: Entry, content: bytes, size: int, xattrs: Sequence[tuple[bytes | str, bytes | None]]
     ) -> bytes:
-        return encode_file_node(
-            name_json(entry.name),
+        """Return the node of a file whose blobs have the ids that are joined in ``content``."""
+        offset = self._zone.offset
+        return file_node(
+            self._zone,
+            entry.name,
             go_mode(entry.mode),
-            self._format(entry.mtime),
-            self._format(entry.ctime),
-            self._owner(entry).json,
+            entry.mtime,
+            offset(entry.mtime),
+            entry.ctime,
+            offset(entry.ctime),
+            self._owner_of(entry).json,
             entry.inode,
             entry.device,
             size,
@@ -375,126 +371,31 @@ class Saver:
             xattrs_json(xattrs) if xattrs else "",
         )
 
-    def save_file(self, file: SourceFile) -> tuple[list[str], int]:
-        """Store the content of an open file; return the ids of its blobs and its size in bytes."""
+    def save_file(self, file: SourceFile) -> tuple[bytes, int]:
+        """Store the content of an open file; return the ids of its blobs, joined, and its size in bytes."""
         expected = file.entry.size
         if expected >= MIN_SIZE:
-            return self._save_large(file, b"")
-        data = _read(file, expected + 1 if expected else 65536)
+            return self._large.save(file, b"")
+        data = read_from(file, expected + 1 if expected else 65536)
         if len(data) != expected:
-            more = _read(file, 65536) if data else b""
+            more = read_from(file, 65536) if data else b""
             while more and len(data) < MIN_SIZE:
                 data += more
-                more = _read(file, 65536)
+                more = read_from(file, 65536)
             if more:
-                return self._save_large(file, data + more)
+                return self._large.save(file, data + more)
         if not data:
-            return [], 0
-        return [self._save_small(data)], len(data)
+            return b"", 0
+        return self._save_small(data), len(data)
 
-    def _save_small(self, data: bytes) -> str:
+    def _save_small(self, data: bytes) -> bytes:
         blob_id = sha256(data).digest()
-        if self._known.claim(BlobType.DATA, blob_id):
-            self._count(len(data), self._packer.add(BlobType.DATA, blob_id, data))
-        return blob_id.hex()
-
-    def _save_large(self, file: SourceFile, head: bytes) -> tuple[list[str], int]:
-        """Chunk a stream; threads hash, compress and seal the chunks while the next ones are cut."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="seal")
-        ids: list[str] = []
-        total = 0
-        under_way: deque[Future[_Stored]] = deque()
-        try:
-            for chunk in self._chunks(file, head):
-                total += len(chunk)
-                under_way.append(self._executor.submit(self._seal_chunk, chunk))
-                del chunk
-                while len(under_way) > self._threads + 1:
-                    ids.append(self._take(under_way.popleft().result()))
-                if self._cancel.is_set:
-                    self._cancel.check()
-            while under_way:
-                ids.append(self._take(under_way.popleft().result()))
-        finally:
-            # What was claimed must be stored, even if the rest of the file cannot be read: others may refer to it.
-            for future in under_way:
-                if not future.cancel():
-                    self._take(future.result())
-        return ids, total
-
-    def _chunks(self, file: SourceFile, head: bytes) -> Iterator[bytes]:
-        next_cut = self._repository.chunker.next_cut
-        carry = head
-        seen = 0
-        while True:
-            block, final = _read_block(file)
-            data = carry + block if carry else block
-            del block
-            view = memoryview(data)
-            start, stop = 0, len(data)
-            while start < stop and (cut := next_cut(view, start, stop, final=final, seen=seen)) >= 0:
-                yield bytes(view[start:cut])
-                start = cut
-                seen = 0
-            if final:
-                return
-            carry = bytes(view[start:])
-            seen = len(carry)
-
-    def _seal_chunk(self, chunk: bytes) -> _Stored:
-        blob_id = sha256(chunk).digest()
-        size = len(chunk)
-        if not self._known.claim(BlobType.DATA, blob_id):
-            return _Stored(blob_id, None, 0, size)
-        sealed, plain_size = self._packer.seal(BlobType.DATA, chunk)
-        return _Stored(blob_id, sealed, plain_size, size)
-
-    def _take(self, stored: _Stored) -> str:
-        if stored.sealed is not None:
-            packed = self._packer.add_sealed(BlobType.DATA, stored.blob_id, stored.sealed, stored.plain_size)
-            self._count(stored.size, packed)
-        self._on_progress(0, 0, b"")
-        return stored.blob_id.hex()
+        if self._claim(_DATA, blob_id):
+            self._count(len(data), self._packer.add(_DATA, blob_id, data))
+        return blob_id
 
     def _count(self, plain: int, packed: int) -> None:
-        self.counts.data_blobs += 1
-        self.counts.data_added += plain
-        self.counts.data_added_packed += packed
-
-
-def _read_block(file: SourceFile) -> tuple[bytes, bool]:
-    """Return the next block and whether the file ends with it; a pipe's small pieces are joined."""
-    first = _read(file, BLOCK)
-    if len(first) == BLOCK:
-        return first, False
-    pieces, have = [first], len(first)
-    while have < BLOCK:
-        piece = _read(file, BLOCK - have)
-        if not piece:
-            return b"".join(pieces) if len(pieces) > 1 else first, True
-        pieces.append(piece)
-        have += len(piece)
-    return b"".join(pieces), False
-
-
-def _read(file: SourceFile, size: int) -> bytes:
-    """Read; what fails here, and only here, is the source's fault and costs one item."""
-    try:
-        return file.read(size)
-    except OSError as error:
-        raise SourceProblem(error.strerror or str(error)) from error
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return ""
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except (KeyError, OverflowError):
-        return ""
+        counts = self.counts
+        counts.data_blobs += 1
+        counts.data_added += plain
+        counts.data_added_packed += packed

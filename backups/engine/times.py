@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import TypeVar
 
 from backups.engine.errors import BadRequest, Corrupt
+from backups.engine.native import load
 
 NANOSECONDS = 1_000_000_000
 
@@ -30,6 +31,7 @@ _FIRST, _LAST = -30_000_000_000, 250_000_000_000
 _MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1440)]
 
 OffsetAt = Callable[[int], int]
+_format_time: Callable[[int, int], str | None] | None = getattr(load("backups.engine._nodes"), "format_time", None)
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -55,6 +57,21 @@ class TimeFormatter:
 
     def format(self, instant: int) -> str:
         """The text of an instant.  Years before 0 or after 9999 become 0 or 9999, as they have no text."""
+        if _format_time is not None:
+            try:
+                text = _format_time(instant, self.offset(instant))
+            except OverflowError:
+                text = None
+            if text is not None:
+                return text
+        return self.format_slowly(instant)
+
+    def offset(self, instant: int) -> int:
+        """The seconds by which the zone's clocks are ahead of UTC at an instant."""
+        return 0 if self._offset_at is _utc else self._offset(instant // NANOSECONDS)
+
+    def format_slowly(self, instant: int) -> str:
+        """The same as :meth:`format`, without the native part."""
         seconds, nanoseconds = divmod(instant, NANOSECONDS)
         try:
             clock, offset = self._seconds[seconds]
