@@ -115,9 +115,11 @@ def encode_index(packs: Iterable[tuple[str, Iterable[Entry]]]) -> bytes:
     out = []
     for pack_id, entries in packs:
         blobs = ",".join(
-            f'{{"id":"{e.id.hex()}","type":"{_NAMES[e.kind]}","offset":{e.offset},"length":{e.length}'
-            + (f',"uncompressed_length":{e.plain_size}}}' if e.plain_size else "}")
-            for e in entries
+            [
+                f'{{"id":"{name.hex()}","type":"{_NAMES[kind]}","offset":{offset},"length":{length}'
+                + (f',"uncompressed_length":{plain_size}}}' if plain_size else "}")
+                for kind, name, offset, length, plain_size in entries
+            ]
         )
         out.append(f'{{"id":"{pack_id}","blobs":[{blobs}]}}')
     return f'{{"packs":[{",".join(out)}]}}\n'.encode()

@@ -17,9 +17,7 @@ def file_node(
     name: bytes,
     mode: int,
     mtime: int,
-    mtime_offset: int,
     ctime: int,
-    ctime_offset: int,
     owner: str,
     inode: int,
     device: int,
@@ -30,13 +28,15 @@ def file_node(
 ) -> bytes:
     """Return the node of a regular file; called once a file.
 
-    ``name`` is raw, ``mode`` Go's, the offsets are the zone's at these instants, in seconds, ``owner`` and ``xattrs``
-    are JSON as ``tree`` makes it, ``content`` is the 32-byte ids of its blobs, joined.
+    ``name`` is raw, ``mode`` Go's, times are instants to be written in ``zone``, ``owner`` and ``xattrs`` are JSON
+    as ``tree`` makes it, ``content`` is the 32-byte ids of its blobs, joined.
     """
     if _native is not None:
+        before = 0 if zone.is_utc else zone.offset(mtime)
+        after = 0 if zone.is_utc else zone.offset(ctime)
         try:
             node: bytes | None = _native(
-                name, mode, mtime, mtime_offset, ctime, ctime_offset, owner, inode, device, size, links, content, xattrs
+                name, mode, mtime, before, ctime, after, owner, inode, device, size, links, content, xattrs
             )
         except OverflowError:
             node = None

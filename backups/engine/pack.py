@@ -20,6 +20,7 @@ MIN_PACK_SIZE = 4 * 1024 * 1024
 MAX_PACK_SIZE = 128 * 1024 * 1024
 MAX_HEADER = 16 * 1024 * 1024
 TRAILER = 4
+_KINDS = (BlobType.DATA, BlobType.TREE)
 FIXED = OVERHEAD + TRAILER
 """Bytes of a pack that belong to no blob and no entry."""
 ENTRY_PLAIN = 37
@@ -28,6 +29,7 @@ MIN_FILE = ENTRY_PLAIN + FIXED
 EAGER = FIXED + 15 * ENTRY_PACKED
 """Bytes read from the end at first: enough for the header of fifteen blobs."""
 
+_LONGEST_HEADER = MAX_HEADER - ENTRY_PACKED - FIXED
 _PLAIN = struct.Struct("<BI32s")
 _PACKED = struct.Struct("<BII32s")
 _U32 = struct.Struct("<I")
@@ -74,18 +76,18 @@ class PackBuilder:
     def add(self, blob_id: bytes, sealed: bytes, plain_size: int) -> int:
         """Append a blob; return the bytes it takes in the pack, its header entry included."""
         length = len(sealed)
-        before = len(self.header)
         if plain_size:
-            self.header += _PACKED.pack(self.kind + 2, length, plain_size, blob_id)
+            entry = _PACKED.pack(self.kind + 2, length, plain_size, blob_id)
         else:
-            self.header += _PLAIN.pack(self.kind, length, blob_id)
+            entry = _PLAIN.pack(self.kind, length, blob_id)
+        self.header += entry
         self.parts.append(sealed)
         self.size += length
-        return length + len(self.header) - before
+        return length + len(entry)
 
     def is_full(self, target: int) -> bool:
         """Tell whether the pack has reached its target size, or its header the limit."""
-        return self.size >= target or len(self.header) + ENTRY_PACKED + FIXED > MAX_HEADER
+        return self.size >= target or len(self.header) > _LONGEST_HEADER
 
     def finish(self, key: Key) -> FinishedPack:
         """Seal the header and name the pack."""
@@ -105,25 +107,26 @@ def parse_header(header: bytes) -> list[Entry]:
     entries: list[Entry] = []
     position = offset = 0
     end = len(header)
+    plain, packed, kinds, new, add = _PLAIN.unpack_from, _PACKED.unpack_from, _KINDS, tuple.__new__, entries.append
     while position < end:
         tag = header[position]
         try:
-            if tag <= 1:
-                _, length, blob_id = _PLAIN.unpack_from(header, position)
-                plain_size = 0
-                position += ENTRY_PLAIN
-            elif tag <= 3:
-                _, length, plain_size, blob_id = _PACKED.unpack_from(header, position)
+            if 2 <= tag <= 3:
+                _, length, plain_size, blob_id = packed(header, position)
                 position += ENTRY_PACKED
                 if not plain_size:
                     raise Corrupt("a compressed entry of no length", kind="pack")
+            elif tag <= 1:
+                _, length, blob_id = plain(header, position)
+                plain_size = 0
+                position += ENTRY_PLAIN
             else:
                 raise Corrupt(f"an entry of unknown type {tag}", kind="pack")
         except struct.error as error:
             raise Corrupt("a header that ends inside an entry", kind="pack") from error
         if length < OVERHEAD:
             raise Corrupt("an entry shorter than an envelope", kind="pack")
-        entries.append(Entry(BlobType(tag & 1), blob_id, offset, length, plain_size))
+        add(new(Entry, (kinds[tag & 1], blob_id, offset, length, plain_size)))
         offset += length
     if not entries:
         raise Corrupt("a header without entries", kind="pack")

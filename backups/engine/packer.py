@@ -116,13 +116,14 @@ class PackWriter:
         builders = self._open[kind]
         slot = random.randrange(len(builders)) if len(builders) > 1 else 0  # noqa: S311 - hides order, is no secret
         builder = builders[slot]
-        if len(sealed) >= self._target and builder.size:
+        target = self._target
+        if builder.size and len(sealed) >= target:
             alone = PackBuilder(kind)
             stored = alone.add(blob_id, sealed, plain_size)
             self._deliver(alone)
             return stored
         stored = builder.add(blob_id, sealed, plain_size)
-        if builder.is_full(self._target):
+        if builder.is_full(target):
             builders[slot] = PackBuilder(kind)
             self._deliver(builder)
         return stored

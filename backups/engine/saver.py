@@ -110,7 +110,7 @@ class Saver:
         self._on_progress = on_progress
         self._owner_of = Owners().of
         self._has = known.has
-        self._claim = known.claim
+        self._claim, self._add = known.claim, packer.add
         self._large = LargeFiles(
             repository.chunker,
             known,
@@ -353,15 +353,12 @@ class Saver:
         self, entry: Entry, content: bytes, size: int, xattrs: Sequence[tuple[bytes | str, bytes | None]]
     ) -> bytes:
         """Return the node of a file whose blobs have the ids that are joined in ``content``."""
-        offset = self._zone.offset
         return file_node(
             self._zone,
             entry.name,
             go_mode(entry.mode),
             entry.mtime,
-            offset(entry.mtime),
             entry.ctime,
-            offset(entry.ctime),
             self._owner_of(entry).json,
             entry.inode,
             entry.device,
@@ -391,7 +388,11 @@ class Saver:
     def _save_small(self, data: bytes) -> bytes:
         blob_id = sha256(data).digest()
         if self._claim(_DATA, blob_id):
-            self._count(len(data), self._packer.add(_DATA, blob_id, data))
+            packed = self._add(_DATA, blob_id, data)
+            counts = self.counts
+            counts.data_blobs += 1
+            counts.data_added += len(data)
+            counts.data_added_packed += packed
         return blob_id
 
     def _count(self, plain: int, packed: int) -> None:

@@ -51,6 +51,8 @@ class TimeFormatter:
 
     def __init__(self, zone: str | None = None) -> None:
         self._offset_at = _local_zone() if zone is None else _named_zone(zone)
+        self.is_utc = self._offset_at is _utc
+        """Whether the offset is always none."""
         self._seconds: dict[int, tuple[str, str]] = {}
         self._offsets: dict[int, int | None] = {}
         self._days: dict[int, str] = {}
@@ -68,7 +70,7 @@ class TimeFormatter:
 
     def offset(self, instant: int) -> int:
         """The seconds by which the zone's clocks are ahead of UTC at an instant."""
-        return 0 if self._offset_at is _utc else self._offset(instant // NANOSECONDS)
+        return 0 if self.is_utc else self._offset(instant // NANOSECONDS)
 
     def format_slowly(self, instant: int) -> str:
         """The same as :meth:`format`, without the native part."""

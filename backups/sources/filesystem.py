@@ -15,7 +15,7 @@ from errno import ELOOP, ENOTDIR, EPERM
 
 from backups.engine import Entry, SourceFile, SourceFolder, SourceProblem
 from backups.sources.composed import Member, Problem, VirtualFolder
-from backups.sources.listing import FILE_FLAGS, NO_XATTR, entry_of, list_folder, read_xattrs, slurp
+from backups.sources.listing import FILE_FLAGS, NO_XATTR, entry_of, list_folder, native_slurp, read_xattrs
 
 CACHE_TAG = b"CACHEDIR.TAG"
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
@@ -146,9 +146,8 @@ class FsFolder:
     def slurp(self, entry: Entry, limit: int) -> tuple[Entry, bytes] | None:
         """Read a small file with as few calls as can be: most files of a server are read here."""
         context = self._context
-        options = context.options
-        if 0 < entry.size <= limit:
-            whole = slurp(self._fd, entry, context.noatime, single=options.owners is not None, xattrs=options.xattrs)
+        if native_slurp is not None and entry.size <= limit:
+            whole = self._slurp_quickly(entry, native_slurp)
             if whole is not None:
                 return entry, whole
         fd = self._openat(entry, FILE_FLAGS)
@@ -177,6 +176,18 @@ class FsFolder:
         finally:
             os.close(fd)
         return entry, data
+
+    def _slurp_quickly(self, entry: Entry, read: Callable[..., bytes | None]) -> bytes | None:
+        context = self._context
+        options = context.options
+        single = options.owners is not None
+        try:
+            return read(
+                self._fd, entry.name, FILE_FLAGS, context.noatime, entry.inode, entry.device, entry.size, entry.mtime,
+                entry.ctime, single, options.xattrs,
+            )  # fmt: skip
+        except OverflowError:
+            return None
 
     def enter(self, entry: Entry) -> SourceFolder:
         if self._depth >= MAX_DEPTH:

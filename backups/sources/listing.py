@@ -98,22 +98,13 @@ def _name(entry: Entry) -> bytes:
     return entry.name
 
 
-def slurp(fd: int, entry: Entry, noatime: int, *, single: bool, xattrs: bool) -> bytes | None:
-    """Return the bytes of a small regular file that is, before and after reading, just what was listed.
+native_slurp: Callable[..., bytes | None] | None = getattr(_native, "slurp", None)
+"""The bytes of a small regular file that is, before and after reading, just what was listed.
 
-    None for whatever is not as simple: it changed, cannot be opened, has extended attributes though ``xattrs`` are
-    wanted, or several links though only a ``single`` one is; or there is no native part.
-    """
-    if _native is None:
-        return None
-    try:
-        data: bytes | None = _native.slurp(
-            fd, entry.name, FILE_FLAGS, noatime, entry.inode, entry.device, entry.size, entry.mtime, entry.ctime,
-            single, xattrs,
-        )  # fmt: skip
-    except OverflowError:  # a time beyond 64 bits
-        return None
-    return data
+``native_slurp(folder's descriptor, name, flags, O_NOATIME or 0, inode, device, size, mtime, ctime, single, xattrs)``.
+None for whatever is not as simple: it changed, cannot be opened, has extended attributes though ``xattrs`` are wanted,
+or several links though only a ``single`` one is.  OverflowError for a time beyond 64 bits of nanoseconds.
+"""
 
 
 def read_xattrs(path: bytes | int, *, follow: bool = False) -> Sequence[tuple[bytes, bytes | None]]:

@@ -64,10 +64,9 @@ def test_every_file_has_the_same_node(
     xattrs: list[tuple[bytes, bytes | None]],
 ) -> None:
     def encode() -> bytes:
-        offsets = zone.offset(mtime), zone.offset(ctime)
         inode, device, size, links = numbers
         return nodes.file_node(
-            zone, name, go_mode(mode), mtime, offsets[0], ctime, offsets[1], owner_json(5, 6, user, ""), inode, device,
+            zone, name, go_mode(mode), mtime, ctime, owner_json(5, 6, user, ""), inode, device,
             size, links, b"".join(blobs), xattrs_json(xattrs),
         )  # fmt: skip
 
