@@ -236,7 +236,10 @@ def usable_destinations(viewer: Any, schedule: Schedule | None = None) -> Any:
     usable = whose & Q(is_enabled=True, read_only=False, removed_at=None)
     if schedule is not None:
         usable |= Q(pk__in=[destination.pk for destination in schedule.destinations.all()])
-    return Destination.objects.filter(usable, own_schedule=None).order_by("account_id", "name")
+    free = Q(own_schedule=None) | Q(own_schedule__deleted_at__isnull=False)
+    if schedule is not None:
+        free &= ~Q(pk=schedule.own_storage_id)
+    return Destination.objects.filter(usable, free).order_by("account_id", "name")
 
 
 def timing_from(data: Any) -> Timing:
@@ -290,7 +293,7 @@ def initial_of(schedule: Schedule) -> dict[str, Any]:
     count = set(rules) <= {"last"}
     return {name: getattr(schedule, name) for name in names} | {
         "account": schedule.account.uid if schedule.account else "",
-        "destinations": schedule.destinations.filter(own_schedule=None),
+        "destinations": schedule.destinations.exclude(pk=schedule.own_storage_id),
         "excludes": "\n".join(schedule.excludes),
         "mode": schedule.mode,
         "priority": schedule.priority if schedule.priority is not None else "",

@@ -21,7 +21,7 @@ from panel.audit.services import record
 from panel.core.errors import Conflict, Invalid, NotAllowed
 from panel.options.selectors import option
 from worker.clock import now
-from worker.enqueue import ItemRequest, JobRequest, job_enqueue
+from worker.enqueue import ItemRequest, ItemsRequest, JobRequest, job_enqueue
 from worker.models import Event, Job
 from worker.states import LIVE, Kind, State
 
@@ -161,7 +161,7 @@ def schedules_tick(moment: datetime) -> list[Job]:
     jobs: list[Job] = []
     began = time.monotonic()
     due = Schedule.objects.present().filter(is_enabled=True, next_run_at__lte=moment).order_by("next_run_at")
-    for schedule in due.select_related("server", "account")[:_AT_ONCE]:
+    for schedule in due.select_related("server", "account__priority")[:_AT_ONCE]:
         job = _start_due(schedule, moment)
         if job is not None:
             jobs.append(job)
@@ -229,27 +229,17 @@ def repository_for(destination: Destination, schedule: Schedule) -> Repository:
     return repository
 
 
-def _items(schedule: Schedule) -> list[ItemRequest]:
-    accounts: list[Account] = (
-        [schedule.account]
-        if schedule.account
-        else list(
-            Account.objects.filter(server=schedule.server, status=AccountStatus.ACTIVE).select_related("priority")
-        )
-    )
-    items: list[ItemRequest] = []
+def _items(schedule: Schedule) -> list[ItemRequest | ItemsRequest]:
+    everybody = Account.objects.filter(server=schedule.server, status=AccountStatus.ACTIVE)
+    items: list[ItemRequest | ItemsRequest] = []
     for destination in schedule.destinations.filter(removed_at=None):
         repository = repository_for(destination, schedule)
-        items += [
-            ItemRequest(
-                account=account,
-                label=account.name,
-                spec={"repository": repository.pk, "destination": destination.name},
-                lease=repository.lease,
-                priority=schedule.priority,
-            )
-            for account in accounts
-        ]
+        spec, lease = {"repository": repository.pk, "destination": destination.name}, repository.lease
+        items.append(
+            ItemRequest(schedule.account, schedule.account.name, spec, lease, priority=schedule.priority)
+            if schedule.account
+            else ItemsRequest(everybody, spec, lease, priority=schedule.priority)
+        )
     return items
 
 
@@ -272,8 +262,8 @@ def _check(data: ScheduleData, actor: Any, schedule: Schedule | None) -> None:
     own = data.own.kind if data.own else schedule and own_storage_of(schedule)
     if not data.destinations and not own:
         raise Invalid("Choose at least one destination.")
-    others = Schedule.objects.filter(own_storage__in=data.destinations).exclude(pk=schedule.pk if schedule else None)
-    if others.exists():
+    others = Schedule.objects.present().filter(own_storage__in=data.destinations)
+    if others.exclude(pk=schedule.pk if schedule else None).exists():
         raise Invalid("Storage of another schedule's own cannot be chosen.")
     for destination in data.destinations:
         if destination.account_id is None:

@@ -115,7 +115,7 @@ def test_a_destination_is_made_tested_used_and_restored_from(
         expect(test.locator(".hf-step-failed, .hf-step-pending, .hf-step-skipped")).to_have_count(0)
         sound(desk)
         used(desk, stack, name)
-        restored(desk, stack, name)
+        restored(desk, stack)
 
 
 def used(desk: Desk, stack: Stack, name: str) -> None:
@@ -130,15 +130,22 @@ def used(desk: Desk, stack: Stack, name: str) -> None:
     sound(desk)
     page.get_by_role("button", name="Create schedule").click()
     expect(page).to_have_url(re.compile("/backups/schedules/$"))
+    watched(desk, stack, f"To {name}")
+
+
+def watched(desk: Desk, stack: Stack, schedule: str) -> None:
+    """See a run end well, in the drawer and on its page."""
+    page = desk.page
     page.goto(f"{stack.address}/backups/history/")
-    page.locator("tr[data-href]", has_text=f"To {name}").get_by_role("link").first.click()
+    page.locator("tr[data-href]", has_text=schedule).filter(has_text="juniper").get_by_role("link").first.click()
     expect(page.locator("#job-head")).to_contain_text("Success", timeout=PATIENCE)
     page.goto(page.url)
     expect(page.locator("#job-end")).to_contain_text("New files", timeout=PATIENCE)
+    expect(page.locator("#job-head")).to_contain_text(re.compile(r"sent · .+ received · \d+ request"))
     sound(desk)
 
 
-def restored(desk: Desk, stack: Stack, name: str) -> None:
+def restored(desk: Desk, stack: Stack) -> None:
     """Break a file, and bring it back from the newest restore point."""
     notes = stack.folder / "home" / "juniper" / "public_html" / "notes.txt"
     good = notes.read_text()
@@ -153,3 +160,43 @@ def restored(desk: Desk, stack: Stack, name: str) -> None:
     expect(page.get_by_role("button", name="Undo this restore")).to_be_visible(timeout=PATIENCE)
     sound(desk)
     until(lambda: notes.read_text() == good, 10, "the file did not come back")
+
+
+@pytest.mark.soak
+def test_a_schedule_has_storage_of_its_own_that_is_tested_used_and_restored_from(
+    stack: Stack, desks: Desks, tmp_path: Path
+) -> None:
+    said = s3(stack, tmp_path)
+    plain = lend("ceph-rgw")["endpoint"]  # bucket and certificate are made and pinned on the destination's page
+    with desks.open("admin") as desk:
+        page = desk.go("/backups/schedules/new/")
+        page.get_by_label("Name", exact=True).fill("To its own")
+        page.locator('input[name="mode"][value="account"]').check()
+        page.get_by_label("Account", exact=True).select_option("juniper")
+        page.locator('input[name="scope"][value="web"]').check()
+        own = page.get_by_role("group", name="Storage of its own")
+        own.locator('input[value="s3"]').check(force=True)
+        for label in ("Bucket", "Path in the bucket (optional)", "Access key"):
+            own.get_by_label(label, exact=True).fill(said.fields[label])
+        own.get_by_label("Endpoint", exact=True).fill(plain)
+        expect(page.locator("#saying")).to_contain_text("to 1 destination", timeout=PATIENCE)
+        page.get_by_label("Run it right away").uncheck()
+        page.get_by_role("button", name="Create schedule").click()
+        expect(own).to_contain_text("belong together")
+        sound(desk)
+        own.get_by_label("Secret key", exact=True).fill(said.fields["Secret key"])
+        page.get_by_label("Run it right away").uncheck()
+        page.get_by_role("button", name="Create schedule").click()
+        test = page.locator("#test")
+        expect(test.get_by_role("alert")).to_contain_text("HF-STORE-BUCKET", timeout=PATIENCE)
+        page.get_by_label("Create the bucket if it is missing").check()
+        page.get_by_role("button", name="Save and test").click()
+        expect(test).to_contain_text("Ready", timeout=PATIENCE)
+        sound(desk)
+        page.get_by_role("link", name="To its own", exact=True).click()
+        expect(own).to_contain_text("Ready")
+        sound(desk)
+        desk.go("/backups/schedules/")
+        page.get_by_role("button", name="Run now: To its own").click()
+        watched(desk, stack, "To its own")
+        restored(desk, stack)
