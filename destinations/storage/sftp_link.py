@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import io
+import logging
 import socket
 import threading
 import time
@@ -45,6 +46,8 @@ _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 # Links inherited by a forked child.  They stay alive, because their ends would write to the parent's connections.
 _ORPHANS: list[SftpLink] = []
+# What breaks is told by our errors; paramiko would print a traceback of each broken connection besides.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class _WatchedSocket:
