@@ -66,7 +66,7 @@ class Restore(models.Model):
     safety_whole = models.BooleanField(default=False)
     undo_of = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="undone_by")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
-    by_admin = models.BooleanField(default=False)
+    by_admin = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = OwnedQuerySet.as_manager()
