@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Max, Q
+from django.db.models import CharField, Count, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Cast, Concat
 
 from backups.models import Schedule, Snapshot
 from backups.timing import Timing, sentence
@@ -36,10 +37,25 @@ def timing_of(schedule: Schedule) -> Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class SchedulePage:
-    """A page of schedules, each with ``last_job``, ``when``, ``kept`` and ``is_waiting_for_key``."""
+class ScheduleRow:
+    """A schedule as a list shows it: its rule as a sentence, what it keeps in two short lines, its newest job."""
 
-    schedules: list[Schedule]
+    schedule: Schedule
+    when: str
+    kept: tuple[str, str]
+    last_job: Job | None
+
+    @property
+    def is_waiting_for_key(self) -> bool:
+        """Whether the newest run found a repository that another key opens."""
+        return self.last_job is not None and self.last_job.error_code == "HF-REPO-KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePage:
+    """A page of schedules, and how many there are in all; ``next_after`` is where the next page begins, if any."""
+
+    rows: list[ScheduleRow]
     total: int
     enabled: int
     next_after: int | None
@@ -51,17 +67,21 @@ def schedules_page(viewer: Any, *, query: str = "", after: int = 0, twelve: bool
     if query:
         rows = rows.filter(Q(name__icontains=query) | Q(account__name__istartswith=query))
     sums = rows.aggregate(total=Count("pk"), enabled=Count("pk", filter=Q(is_enabled=True)))
-    wanted = rows.filter(pk__gt=after).order_by("pk").select_related("account", "server")
-    found = list(wanted.prefetch_related("destinations")[: _PAGE + 1])
+    # Not joined: the accounts of a page are few, and a join reads them all.
+    wanted = rows.filter(pk__gt=after).order_by("pk").prefetch_related("account", "destinations")
+    found = list(wanted[: _PAGE + 1])
     shown = found[:_PAGE]
-    jobs = _last_jobs([f"schedule:{schedule.pk}" for schedule in shown])
-    for schedule in shown:
-        job = jobs.get(f"schedule:{schedule.pk}")
-        schedule.last_job = job  # type: ignore[attr-defined]
-        schedule.when = sentence(timing_of(schedule), twelve=twelve)  # type: ignore[attr-defined]
-        schedule.kept = kept_words(schedule.retention)  # type: ignore[attr-defined]
-        schedule.is_waiting_for_key = bool(job and job.error_code == "HF-REPO-KEY")  # type: ignore[attr-defined]
-    return SchedulePage(shown, sums["total"], sums["enabled"], shown[-1].pk if len(found) > _PAGE else None)
+    jobs = _last_jobs([schedule.pk for schedule in shown])
+    page = [
+        ScheduleRow(
+            schedule=schedule,
+            when=sentence(timing_of(schedule), twelve=twelve),
+            kept=kept_words(schedule.retention),
+            last_job=jobs.get(f"schedule:{schedule.pk}"),
+        )
+        for schedule in shown
+    ]
+    return SchedulePage(page, sums["total"], sums["enabled"], shown[-1].pk if len(found) > _PAGE else None)
 
 
 def unsaved_keys(viewer: Any) -> dict[str, Any]:
@@ -95,9 +115,12 @@ def overdue_schedules(viewer: Any, now: datetime) -> list[Schedule]:
     return [*found, *reported[:_PAGE]]
 
 
-def _last_jobs(subjects: list[str]) -> dict[str, Job]:
-    newest = Job.objects.filter(subject__in=subjects).values("subject").annotate(last=Max("pk")).values("last")
-    return {job.subject: job for job in Job.objects.filter(pk__in=newest)}
+def _last_jobs(schedules: list[int]) -> dict[str, Job]:
+    """Return the newest job of each schedule, by subject: the end of an index, however many jobs it had."""
+    subject = Concat(Value("schedule:"), Cast(OuterRef("pk"), CharField()))
+    newest = Job.objects.filter(subject=subject).order_by("-pk").values("pk")[:1]
+    wanted = Schedule.objects.filter(pk__in=schedules).order_by().annotate(newest=Subquery(newest))
+    return {job.subject: job for job in Job.objects.filter(pk__in=wanted.values("newest"))}
 
 
 def snapshots_visible(viewer: Any) -> Any:

@@ -79,13 +79,8 @@ def _candidates(server_id: int, session: tuple[int, str] | None, blocked: set[tu
             )
     for lease, exclusive in blocked:
         waiting = waiting.exclude(lease=lease, exclusive=exclusive)
-    # One slot after the other, so that an index has the order.
-    found: list[JobItem] = []
-    for slot in free:
-        found += waiting.filter(slot=slot)[:_LOOK_AHEAD]
-        if found:
-            break
-    return found
+    # The order is that of the index: what is taken is found at its beginning, however much waits.
+    return list((waiting if len(free) == len(Slot) else waiting.filter(slot__in=free))[:_LOOK_AHEAD])
 
 
 def _wait(item: JobItem, reason: str) -> None:
@@ -95,8 +90,9 @@ def _wait(item: JobItem, reason: str) -> None:
 
 def _take(item: JobItem, worker: str) -> Claim | None:
     moment = now()
-    # The job's row first, as everybody else who needs both.
-    Job.objects.filter(pk=item.job_id, state=State.PENDING).update(state=State.RUNNING, started_at=moment)
+    if item.job.state == State.PENDING:
+        # The job's row first, as everybody else who needs both.
+        Job.objects.filter(pk=item.job_id, state=State.PENDING).update(state=State.RUNNING, started_at=moment)
     mine = JobItem.objects.filter(pk=item.pk, state=State.PENDING).update(
         state=State.RUNNING, started_at=moment, tries=F("tries") + 1, waits_for="", bytes_done=0, files_done=0, speed=0
     )

@@ -6,24 +6,30 @@ transaction: touching the resource's row makes them queue up behind each other.
 
 from __future__ import annotations
 
-from django.db.models import F
+from django.db import connection
 
-from worker.models import Attempt, Lease, Resource
+from worker.models import Attempt, Lease
+
+_TOUCH = (
+    "INSERT INTO worker_resource AS mine (key, touched) VALUES (%s, 1) "
+    "ON CONFLICT (key) DO UPDATE SET touched = mine.touched + 1"
+)
+"""One statement, as two could both find no row."""
 
 
 def touch(key: str) -> None:
-    """Lock the row of a resource until the transaction ends."""
-    if not Resource.objects.filter(pk=key).update(touched=F("touched") + 1):
-        Resource.objects.bulk_create([Resource(key=key)], ignore_conflicts=True)
-        Resource.objects.filter(pk=key).update(touched=F("touched") + 1)
+    """Lock the row of a resource until the transaction ends; it is made the first time."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TOUCH, [key])
 
 
 def holder(key: str, *, exclusive: bool) -> Lease | None:
-    """Return a lease that stands in the way of another one, or None."""
+    """Return a lease that stands in the way of another one, with the name of its job, or None."""
     others = Lease.objects.filter(resource=key)
     if not exclusive:
         others = others.filter(exclusive=True)
-    return others.select_related("attempt__item__job").order_by("pk").first()
+    named = others.select_related("attempt__item__job").only("resource", "attempt__item__job__name")
+    return named.order_by("pk").first()
 
 
 def grant(key: str, attempt: Attempt, *, exclusive: bool) -> None:

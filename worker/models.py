@@ -30,7 +30,7 @@ class Job(models.Model):
     kind = models.CharField(max_length=10, choices=Kind.choices)
     name = models.CharField(max_length=200)
     scope = models.CharField(max_length=60, blank=True)
-    subject = models.CharField(max_length=60, blank=True, db_index=True)
+    subject = models.CharField(max_length=60, blank=True)
     trigger = models.CharField(max_length=12, default="manual")
     server = models.ForeignKey(Server, on_delete=models.PROTECT, related_name="+")
     account = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="jobs")
@@ -61,6 +61,7 @@ class Job(models.Model):
             models.Index(fields=["state", "-id"], condition=Q(state__in=["pending", "running"]), name="job_live"),
             models.Index(fields=["account", "-id"], name="job_account"),
             models.Index(fields=["kind", "-id"], name="job_kind"),
+            models.Index(fields=["subject", "-id"], name="job_subject"),
             models.Index(fields=["finished_at"], name="job_finished"),
             models.Index(fields=["finished_at"], condition=Q(state__in=["failed", "partial"]), name="job_bad"),
         ]

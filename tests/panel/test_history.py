@@ -304,6 +304,14 @@ def test_the_overview_answers_whether_everybody_is_safe(people: dict[str, Any], 
     seen = safety_of(people["root"], now())
     assert (seen["total"], seen["safe"], seen["unsafe"], seen["proven"]) == (2, 1, 1, 1)
     assert [account.name for account in seen["urgent"]] == ["mallory", "alice"]
+    snapshot(people, "mallory")
+    seen = safety_of(people["root"], now())
+    assert (seen["safe"], seen["day"], seen["waiting"]) == (2, 2, [])
+    # Nobody proved mallory's yet: it comes first though both are safe.
+    assert [(account.name, account.last_proven is None) for account in seen["urgent"]] == [
+        ("mallory", True), ("alice", False),
+    ]  # fmt: skip
+    Snapshot.objects.filter(account=people["mallory_account"], damaged_at=None).delete()
     page = text_of(browser("root").get("/"))
     assert "1 of 2 accounts is safe. 1 needs you." in page and "damaged" in page
     assert "Your account is safe." in text_of(browser("alice").get("/"))

@@ -10,10 +10,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from backups.models import Repository, Schedule, Snapshot
+from backups.services.schedules import schedule_run
 from destinations.models import Destination
-from panel.accounts.models import Account, Role, User
+from panel.accounts.models import Account, AccountStatus, PriorityGroup, Role, User
 from panel.audit.services import record
 from tests.scale.measure import pages_without_numbers
+from worker.claim import claim_next
 from worker.clock import now
 from worker.models import Attempt, Job, JobItem, JobLogLine
 from worker.states import Slot, State
@@ -78,3 +80,48 @@ def test_no_page_asks_more_of_the_database_when_there_is_more_in_it(
     assert len(small) >= 8
     assert {path: (small.get(path), many) for path, many in large.items() if many > small.get(path, 0)} == {}
     assert {path: many for path, many in large.items() if many > LISTS.get(path, MOST)} == {}
+
+
+def queries_of(work: Any) -> int:
+    """Return how many queries some work takes."""
+    with CaptureQueriesContext(connection) as caught:
+        work()
+    return len(caught)
+
+
+def test_a_run_of_the_entire_server_is_made_at_once_however_many_accounts_there_are(people: dict[str, Any]) -> None:
+    schedule = Schedule.objects.create(name="All", server=people["server"], scope="web")
+    schedule.destinations.add(people["destination"])
+    schedule_run(schedule)
+    few = queries_of(lambda: schedule_run(schedule, trigger="scheduled"))
+    grow(people, 0, 5)
+    quick = PriorityGroup.objects.create(name="Quick", backup=7, restore=8, download=9)
+    Account.objects.filter(name="acc3").update(priority=quick)
+    Account.objects.filter(name="acc4").update(status=AccountStatus.SUSPENDED)
+    assert queries_of(lambda: schedule_run(schedule, trigger="scheduled")) == few
+    job = Job.objects.latest("pk")
+    repository = Repository.objects.get(path="server")
+    items = list(job.items.order_by("pk"))
+    assert job.items_total == 6
+    assert [item.label for item in items] == ["acc0", "acc1", "acc2", "acc3", "alice", "mallory"]
+    assert [item.priority for item in items] == [50, 50, 50, 7, 50, 50]
+    assert {(item.lease, item.state, item.slot, item.tries) for item in items} == {
+        (repository.lease, State.PENDING, Slot.BACKUP, 0)
+    }
+    assert items[3].account == Account.objects.get(name="acc3")
+    assert items[3].spec == {"repository": repository.pk, "destination": "Local"}
+    Account.objects.update(status=AccountStatus.SUSPENDED)
+    assert schedule_run(schedule, trigger="scheduled").state == State.SKIPPED
+
+
+def test_a_claim_takes_as_many_queries_whatever_waits(people: dict[str, Any]) -> None:
+    grow(people, 0, 2)
+    JobItem.objects.filter(state=State.RUNNING).update(state=State.SUCCESS)
+    Attempt.objects.all().delete()
+    few = queries_of(lambda: claim_next("w/1", people["server"].pk))
+    grow(people, 2, 12)
+    JobItem.objects.filter(state=State.RUNNING).update(state=State.SUCCESS)
+    Attempt.objects.all().delete()
+    claimed: list[Any] = []
+    assert queries_of(lambda: claimed.append(claim_next("w/1", people["server"].pk))) <= few <= 12
+    assert claimed[0] is not None
