@@ -17,8 +17,9 @@ from django.conf import settings
 from backups.keys import repository_place, schedule_place
 from backups.lines import Lines
 from backups.models import Repository, Schedule
-from destinations.factory import plain_config
+from destinations.factory import allowed_networks, plain_config
 from destinations.metering import gone_noted, room_noted, traffic_add
+from destinations.models import DestinationKind, S3Defaults
 from panel.core.sealing import MasterKey
 from worker.children import end_child, start_child
 
@@ -57,6 +58,20 @@ def session_spec(
         "nice": _NICE if lock else 0,
         "group": settings.SESSION_CGROUP if lock else "",
     }
+
+
+def way_to(repository: Repository) -> str:
+    """Return what changes when a repository must be opened in another way: its place, its keys, how it is reached."""
+    destination = repository.destination
+    parts = [
+        destination.kind, destination.config, destination.sealed, destination.read_only, destination.account_id,
+        repository.path, repository.repository_id, repository.sealed_key,
+    ]  # fmt: skip
+    if destination.kind == DestinationKind.S3:
+        parts += S3Defaults.objects.filter(pk=1).values_list("endpoint", "region", "access_key", "sealed")
+    if destination.account_id is not None:
+        parts += allowed_networks()
+    return json.dumps(parts, sort_keys=True, default=str)
 
 
 def shared_folder(destination_id: int) -> Path:
@@ -101,6 +116,7 @@ class EngineSession:
         self._process = start_child("backups.session", spec)
         self._lines = Lines()
         self.ended = False
+        self.unlocked = False
 
     def send(self, **command: Any) -> None:
         """Send a command; lost if the process has ended, which :attr:`ended` tells soon."""
@@ -126,6 +142,7 @@ class EngineSession:
             yield self._noted(said)
 
     def _noted(self, event: dict[str, Any]) -> dict[str, Any]:
+        self.unlocked = self.unlocked or event["event"] == "unlocked"
         if self._use is not None:
             self._use.note(event)
         return event

@@ -181,6 +181,11 @@ class Repository(models.Model):
         """The key of its leases."""
         return f"repository:{self.pk}"
 
+    @property
+    def birth(self) -> str:
+        """The key of the lease under which it is made."""
+        return f"birth:{self.pk}"
+
 
 class SnapshotQuerySet(ScopedQuerySet["Snapshot"]):
     """Snapshots, as far as a viewer knows them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import queue
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import redis
 from django.db import DatabaseError, close_old_connections
 
-from backups.gateway import EngineSession, Use, session_spec
+from backups.gateway import EngineSession, Use, session_spec, way_to
 from backups.models import Repository, Snapshot
 from backups.reveal import KEY_VERBS
 from backups.versions import versions_of
@@ -25,8 +26,14 @@ from worker.asking import ANSWER, ANSWER_SECONDS, LARGEST_ANSWER, QUESTIONS, cli
 
 _log = logging.getLogger(__name__)
 _OPEN_AT_MOST = 6
+_SPARED_SECONDS = 2.0
+"""Who was just given an open repository may not have asked it yet."""
 _IDLE_SECONDS = 600
 _ANSWER_SECONDS = 30.0
+_MOST_WAITING = 3
+"""Questions that wait for one repository, so that a silent storage does not keep all threads from the others."""
+_AT_LEAST_SECONDS = 20.0
+_BROKEN = ("HF-REPO-", "HF-STORE-")
 _PLANNER = "restores.placing:plan_commands"
 _OF_THE_STORE = frozenset(("traffic", "ready", "gone", "back", "error"))
 _ANSWERS = frozenset(("listed", "data", "versions", "planned"))
@@ -43,6 +50,8 @@ class Warm:
     """A session that stays open for questions, asked by several threads at a time."""
 
     def __init__(self, repository: Repository) -> None:
+        self._way, self._opened_at = way_to(repository), time.monotonic()
+        self._broken = False
         schedule = repository.snapshots.exclude(schedule=None).select_related("schedule").first()
         spec = session_spec(repository, schedule.schedule if schedule else None, lock=False)
         self._session = EngineSession(spec)
@@ -59,6 +68,8 @@ class Warm:
         """Return the answer to a command, its list under ``entries``.  PanelError."""
         inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         with self._lock:
+            if len(self._waiting) >= _MOST_WAITING:
+                raise PanelError("This storage answers slowly, and others wait for it already. Try again in a moment.")
             self.used = time.monotonic()
             self._number += 1
             number = self._number
@@ -66,6 +77,9 @@ class Warm:
             self._session.send(item=number, **command)
         try:
             return self._answer(inbox, time.monotonic() + _ANSWER_SECONDS)
+        except PanelError as error:
+            self._broken = self._broken or error.code.startswith(_BROKEN)
+            raise
         finally:
             self._waiting.pop(number, None)
             self._session.send(do="cancel", item=number)
@@ -87,7 +101,17 @@ class Warm:
                 raise PanelError("The engine ended without an answer.")
         if self._failure is not None:
             raise _error(self._failure)
+        self._broken = True
         raise PanelError("The repository did not answer in time.")
+
+    def fits(self, repository: Repository) -> bool:
+        """Whether questions may go on to this process: it lives, and opened what the rows say today.
+
+        One that met an error is opened anew, but not all the time: what failed may be what the storage holds.
+        """
+        if self.ended or self._way != way_to(repository):
+            return False
+        return not self._broken or time.monotonic() - self._opened_at < _AT_LEAST_SECONDS
 
     def _pump(self) -> None:
         """Give each event to who waits for it, until the process ends."""
@@ -131,6 +155,7 @@ class Readers:
 
     def __init__(self) -> None:
         self._warm: OrderedDict[int, Warm] = OrderedDict()
+        self._ending: list[threading.Thread] = []
         self._lock = threading.Lock()
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +168,8 @@ class Readers:
             return KEY_VERBS[verb](user, question)
         if verb not in _FIELDS:
             raise PanelError("Nobody here answers that.")
-        snapshot = Snapshot.objects.visible_to(user).present().filter(pk=question["snapshot"]).first()
+        rows = Snapshot.objects.visible_to(user).present().select_related("repository__destination")
+        snapshot = rows.filter(pk=question["snapshot"]).first()
         if snapshot is None:
             raise PanelError("This restore point does not exist any more.")
         if verb == "versions":
@@ -166,26 +192,35 @@ class Readers:
             for warm in self._warm.values():
                 warm.close()
             self._warm.clear()
+            for thread in self._ending:
+                thread.join()
 
     def _opened(self, repository: Repository) -> Warm:
         with self._lock:
             warm = self._warm.pop(repository.pk, None)
-            if warm is not None and warm.ended:
-                warm.close()
+            if warm is not None and not warm.fits(repository):
+                self._end(warm)
                 warm = None
             if warm is None:
                 warm = Warm(repository)
+            warm.used = time.monotonic()
             self._warm[repository.pk] = warm
             self._let_go()
             return warm
 
     def _let_go(self) -> None:
         for key, warm in list(self._warm.items())[:-1]:
-            if len(self._warm) > _OPEN_AT_MOST or time.monotonic() - warm.used > _IDLE_SECONDS:
-                if warm.busy:
-                    continue
-                warm.note()
-                self._warm.pop(key).close()
+            unused = time.monotonic() - warm.used
+            spared = _SPARED_SECONDS if len(self._warm) > _OPEN_AT_MOST else _IDLE_SECONDS
+            if unused > spared and not warm.busy:
+                self._end(self._warm.pop(key))
+
+    def _end(self, warm: Warm) -> None:
+        """End a process without waiting: one that hangs takes its time, and nobody else may wait for that."""
+        warm.note()
+        thread = threading.Thread(target=warm.close, daemon=True)
+        thread.start()
+        self._ending = [other for other in self._ending if other.is_alive()] + [thread]
 
 
 def _planner() -> Callable[[User, dict[str, Any]], list[dict[str, Any]]]:
@@ -208,7 +243,8 @@ def serve(readers: Readers, stop: threading.Event) -> None:
         if got is not None:
             question = json.loads(got[1])
             close_old_connections()
-            _reply(broker, question, _answered(readers, question))
+            if question.get("until", math.inf) > time.time():
+                _reply(broker, question, _answered(readers, question))
         _note(readers)
         close_old_connections()
 

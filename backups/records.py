@@ -1,12 +1,14 @@
-"""The rows of snapshots that a worker's engine has written."""
+"""The rows of snapshots that a worker's engine has written, or finds in a repository without one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backups.models import Repository, Schedule, Snapshot
+from backups.models import Repository, Schedule, Scope, Snapshot, SnapshotKind
+from backups.selectors import COMPONENTS
 from panel.accounts.models import Account
 from worker.models import JobItem
 
@@ -36,10 +38,54 @@ def snapshot_record(saved: dict[str, Any], origin: Origin, item: JobItem, reposi
             "kind": origin.kind,
             "scope": origin.scope,
             "components": origin.components,
-            "taken_at": datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=saved["taken_at"]),
+            "taken_at": _moment(saved),
             "files": saved["files"],
             "size": saved["size"],
             "added": saved["data_added"],
         },
     )
     return snapshot
+
+
+def snapshots_adopt(repository: Repository, found: Iterable[dict[str, Any]]) -> list[Snapshot]:
+    """Store rows for snapshots of ours that have none, because their worker died too early, and return them.
+
+    What they are, their tags say.  Those that do not name an account of this repository are left to an import.
+    """
+    adopted: list[Snapshot] = []
+    for each in found:
+        tags = dict(tag.split(":", 1) for tag in each["tags"] if ":" in tag)
+        account = Account.objects.filter(uid=tags.get("account", "")).first()
+        kind, scope = tags.get("kind"), tags.get("scope")
+        if account is None or repository.account_id not in (None, account.pk):
+            continue
+        if kind not in SnapshotKind.values or scope not in Scope.values:
+            continue
+        number = tags.get("schedule", "")
+        schedule = Schedule.objects.filter(pk=int(number)).first() if number.isdecimal() else None
+        if schedule is not None and schedule.account_id not in (None, account.pk):
+            schedule = None
+        row, made = Snapshot.objects.get_or_create(
+            repository=repository,
+            snapshot_id=each["snapshot"],
+            defaults={
+                "original": each["snapshot"],
+                "tree": each["tree"],
+                "account": account,
+                "schedule": schedule,
+                "kind": kind,
+                "scope": scope,
+                "components": list(COMPONENTS.get(scope, ())),
+                "taken_at": _moment(each),
+                "files": each["files"],
+                "size": each["size"],
+                "added": each["data_added"],
+            },
+        )
+        if made:
+            adopted.append(row)
+    return adopted
+
+
+def _moment(said: dict[str, Any]) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=said["taken_at"])

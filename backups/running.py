@@ -17,8 +17,12 @@ from worker.finish import Outcome, item_finish, items_give_up
 from worker.locks import dead_locks, forget_locks, note_lock
 from worker.run import worker_name
 from worker.states import Kind, State
+from worker.turns import turn_over
 
-_CANCEL_EVERY = 0.5
+_CANCEL_EVERY = 0.2
+_STOP_WITHIN, _LINGER = 0.5, 5.0
+"""Seconds after which an item that was told to stop counts as stopped, and then until what does not end is killed."""
+CANCELED = {"code": "HF-CANCELED", "message": "Stopped on request."}
 _FOR_ALL = frozenset(
     f"HF-STORE-{word}"
     for word in (
@@ -50,6 +54,7 @@ class Running:
     problems: int = 0
     error: dict[str, Any] | None = None
     stopping: bool = False
+    stop_by: float = 0.0
     began: float = field(default_factory=time.monotonic)
     step: str = ""
 
@@ -83,6 +88,8 @@ class SessionRunner:
         self._checked = 0.0
         self._ready = False
         self._lock = ""
+        self._attempts: list[int] = []
+        self._left_alone: dict[int, Running] = {}
 
     def run(self) -> None:
         """Work until every item that was taken has its outcome."""
@@ -94,13 +101,24 @@ class SessionRunner:
                 self._look_after()
                 if self._session.ended:
                     self._all_failed()
+            self._linger()
         finally:
             self._session.close()
+            if self._session.unlocked:
+                note_lock(self._attempts, "")
+
+    def _linger(self) -> None:
+        """Give stopped items whose end nobody waits for a moment to tidy up."""
+        until = time.monotonic() + _LINGER
+        while self._left_alone and not self._session.ended and time.monotonic() < until:
+            for event in self._session.events(0.2):
+                self._take(event)
 
     def _add(self, claim: Claim) -> None:
         running = Running(ItemContext(claim, self._secrets), self._session)
         self._running[claim.item.pk] = running
         running.context.log(f"started by worker {claim.attempt.worker}, try {claim.attempt.number}")
+        self._attempts.append(claim.attempt.pk)
         if self._lock:
             note_lock([claim.attempt.pk], self._lock)
         self._plan.begin(running)
@@ -109,10 +127,13 @@ class SessionRunner:
         if event["item"] == 0:
             self._take_own(event)
             return
-        running = self._running.get(event["item"])
+        running = self._running.get(event["item"]) or self._left_alone.get(event["item"])
         if running is None:
             return
         match event["event"]:
+            case "ended" if self._left_alone.pop(event["item"], None):
+                # What it stored in its last moment gets its row.
+                self._plan.ended(running, event["status"])
             case "progress":
                 running.context.progress(Figures(event["bytes"], event["total"], event["files"], event["current"]))
             case "problem":
@@ -136,7 +157,7 @@ class SessionRunner:
                 self._known(event["repository"])
             case "lock":
                 self._lock = event["lock"]
-                note_lock([running.claim.attempt.pk for running in self._running.values()], self._lock)
+                note_lock(self._attempts, self._lock)
                 forget_locks(self._first.item.lease, self._dead)
             case "waiting":
                 for running in self._running.values():
@@ -166,18 +187,24 @@ class SessionRunner:
         for running in self._running.values():
             too_long = hours and moment - running.began > hours * 3600 and running.claim.item.job.kind == Kind.BACKUP
             if not running.stopping and (too_long or running.context.canceled()):
-                running.stopping = True
+                running.stopping, running.stop_by = True, moment + _STOP_WITHIN
                 running.context.log("stopping: the time limit is reached" if too_long else "stopping on request")
                 self._session.send(do="cancel", item=running.claim.item.pk)
-        if not self._ready and all(running.stopping for running in self._running.values()):
-            self._failure = {"code": "HF-CANCELED", "message": "stopped while it waited"}
-            self._session.close()
-            return
+        for running in list(self._running.values()):
+            if running.stopping and (not self._ready or moment > running.stop_by):
+                self._leave_alone(running)
         if self._first.item.lease and not any(running.stopping for running in self._running.values()):
             item = self._first.item
             claim = claim_next(worker_name(), item.server_id, session=(item.job_id, item.lease))
             if claim is not None:
                 self._add(claim)
+
+    def _leave_alone(self, running: Running) -> None:
+        """End a stopped item that is slow to end: it waits for a server, a lock or a place, or tidies up."""
+        if self._ready:
+            self._left_alone[running.claim.item.pk] = running
+        running.error = CANCELED
+        self._finish(running, self._plan.ended(running, 1) or failure(CANCELED))
 
     def _finish(self, running: Running, outcome: Outcome) -> None:
         del self._running[running.claim.item.pk]
@@ -195,14 +222,20 @@ class SessionRunner:
 
     def _all_failed(self) -> None:
         for running in list(self._running.values()):
-            error = running.error or self._failure
-            if error is None:
+            if running.error is None and self._failure is not None:
+                running.context.log(f"stopped: {self._failure['message']} ({self._failure['code']})", level="error")
+            running.error = running.error or self._failure
+            outcome = self._plan.ended(running, self._status_of(running)) or failure(running.error)
+            if outcome.code == "HF-ENGINE-DIED":
                 running.context.log("the engine ended without a word", level="error")
-            elif running.error is None:
-                running.context.log(f"stopped: {error['message']} ({error['code']})", level="error")
-            self._finish(running, failure(error))
+            self._finish(running, outcome)
         if self._failure is not None and self._failure["code"] != "HF-CANCELED":
             self._give_up(failure(self._failure))
+
+    @staticmethod
+    def _status_of(running: Running) -> int:
+        """Return how an item ended that said what it has done, and then its session died: that is not lost."""
+        return int(bool(running.said and running.said[-1].get("problems")))
 
     def _known(self, repository_id: str) -> None:
         changed: dict[str, str] = {}
@@ -212,6 +245,7 @@ class SessionRunner:
             changed["sealed_key"] = master_key().seal(repository_place(self._repository.pk), self._key)
         if changed:
             Repository.objects.filter(pk=self._repository.pk).update(**changed)
+            turn_over(self._first, self._repository.birth)
 
 
 def failure(error: dict[str, Any] | None) -> Outcome:

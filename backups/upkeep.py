@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from backups.models import IntegrityCheck, Repository, Snapshot
+from backups.records import snapshots_adopt
 from backups.running import Running, SessionRunner, failure
 from backups.services.upkeep import removable
 from panel.core.text import count, size
@@ -98,7 +99,12 @@ class InspectPlan:
             item=running.claim.item.pk,
             seconds=number("integrity_minutes") * 60,
             position=self._position,
+            known=self._ids(removed_at=None),
+            removed=self._ids(removed_at__isnull=False),
         )
+
+    def _ids(self, **which: Any) -> list[str]:
+        return list(self._repository.snapshots.filter(**which).values_list("snapshot_id", flat=True))
 
     def ended(self, running: Running, status: int) -> Outcome:
         """Store what was found."""
@@ -118,6 +124,8 @@ class InspectPlan:
         read = f"{said['packs_read']} of {said['packs']} packs read ({size(said['bytes_read'])})"
         rest = "; the next check goes on from there" if said["position"] else ""
         running.context.log(f"{count(said['snapshots'], 'restore point')} checked, {read}{rest}")
+        for row in snapshots_adopt(self._repository, [each for each in running.said if each["event"] == "unknown"]):
+            running.context.log(f"restore point {row.short} of {row.account} was not on the lists; now it is")
         names = ("snapshots", "packs", "packs_read", "bytes_read", "errors", "hints", "missing", "seconds")
         return self._outcome({name: said[name] for name in names}, damaged)
 

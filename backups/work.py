@@ -20,6 +20,7 @@ from worker.finish import Outcome, item_finish
 from worker.joblog import log_line
 from worker.room import CODE, GUIDANCE, Room, first_problem
 from worker.states import State
+from worker.turns import my_turn, turn_over
 
 
 class BackupPlan:
@@ -84,6 +85,13 @@ def run_backup(claim: Claim) -> None:
         log_line(claim.item.job, claim.item, full, level="error")
         item_finish(claim, Outcome(State.FAILED, code=CODE, error=full, guidance=GUIDANCE))
         return
+    if not repository.repository_id:
+        # Two that made the repository at one time would each lock the other one out of it.
+        if not my_turn(claim, repository.birth, "the repository is being made by"):
+            return
+        repository.refresh_from_db(fields=["repository_id", "sealed_key"])
+    if repository.repository_id:
+        turn_over(claim, repository.birth)
     SessionRunner(claim, repository, schedule, BackupPlan(schedule, repository, kind)).run()
     apply_retention(schedule, repository=repository)
 

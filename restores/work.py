@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 
 from backups.models import Repository, Schedule
 from backups.records import snapshot_record
-from backups.running import Running, SessionRunner, failure
-from panel.accounts.models import Account
+from backups.running import CANCELED, Running, SessionRunner, failure
 from panel.core.errors import PanelError
 from panel.options.selectors import number
 from restores.choosing import Part, home_path, stored_parts
@@ -24,16 +21,15 @@ from restores.downloads import make_room
 from restores.models import Download, Restore
 from restores.placing import archive_parts, commands, placing_of
 from restores.safety import safety_command, safety_origin
-from worker import leases
 from worker.claim import Claim
 from worker.clock import now
-from worker.context import Figures, ItemContext
+from worker.context import Figures
 from worker.finish import Outcome, item_finish
 from worker.room import CODE, GUIDANCE, Room, first_problem
 from worker.states import State
+from worker.turns import my_turn
 
 _SUMMED = ("files_restored", "files_unchanged", "files_skipped", "deleted", "failed", "size", "seconds")
-_ASK_EVERY = 1.0
 _KEEP_FREE = 256 << 20
 
 
@@ -66,10 +62,9 @@ class RestorePlan:
         running.said.clear()
         for name in _SUMMED:
             self._sums[name] += done[name]
-        if self._left:
-            self._next(running)
-            return None
-        return self._outcome(running)
+        if not self._left:
+            return self._outcome(running)
+        return self._next(running)
 
     def _outcome(self, running: Running) -> Outcome:
         sums = self._sums
@@ -81,7 +76,7 @@ class RestorePlan:
         return Outcome(State.SUCCESS, result)
 
     def _stopped(self, running: Running) -> Outcome:
-        outcome = failure(running.error)
+        outcome = failure(CANCELED if running.stopping and running.error is None else running.error)
         if self._restore.safety_id and outcome.state in (State.FAILED, State.ABORTED):
             outcome = Outcome(
                 outcome.state, outcome.result, outcome.code, outcome.error,
@@ -108,15 +103,18 @@ class RestorePlan:
         if status != 0:
             running.context.log("it has gaps: an undo will not delete anything", level="warning")
         running.said.clear()
-        self._next(running)
-        return None
+        return self._next(running)
 
-    def _next(self, running: Running) -> None:
+    def _next(self, running: Running) -> Outcome | None:
+        """Send the next command, unless somebody asked to stop in between, or nothing takes it any more."""
+        if running.stopping or running.session.ended:
+            return self._stopped(running)
         running.step = "restore"
         command = self._left.pop(0)
         what = f"{len(command['paths'])} items" if command["paths"] else "everything"
         running.context.log(f"restoring {what} of {command['folder']} from snapshot {command['snapshot'][:8]}")
         running.session.send(item=running.claim.item.pk, **command)
+        return None
 
 
 def run_restore(claim: Claim) -> None:
@@ -130,7 +128,7 @@ def run_restore(claim: Claim) -> None:
     except (PanelError, LookupError) as error:
         item_finish(claim, _refused(error))
         return
-    if _alone_with(claim, restore.account):
+    if my_turn(claim, f"restore:{restore.account_id}", "another restore into this account"):
         SessionRunner(claim, repository, _schedule(parts), plan, create=False).run()
 
 
@@ -234,21 +232,3 @@ def _refused(error: Exception) -> Outcome:
 def _schedule(parts: list[Part]) -> Schedule | None:
     schedule: Schedule | None = parts[0].snapshot.schedule
     return schedule
-
-
-def _alone_with(claim: Claim, account: Account) -> bool:
-    """Wait until no other restore works in the account, and take the right to; False if this one was stopped."""
-    context, key = ItemContext(claim), f"restore:{account.pk}"
-    while context.tick():
-        with transaction.atomic():
-            leases.touch(key)
-            other = leases.holder(key, exclusive=True)
-            if other is None:
-                leases.grant(key, claim.attempt, exclusive=True)
-                return True
-        context.wait(f"another restore into this account: {other.attempt.item.job.name}")
-        if context.canceled():
-            item_finish(claim, Outcome(State.ABORTED, code="HF-CANCELED", error="Stopped on request."))
-            return False
-        time.sleep(_ASK_EVERY)
-    return False

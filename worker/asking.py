@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from typing import Any
 
 import redis
@@ -42,7 +43,7 @@ def session_mark(session_key: str | None) -> str:
 def ask(verb: str, *, user: Any, session_key: str | None, wait: int = 15, **fields: Any) -> dict[str, Any]:
     """Ask a reader and wait up to ``wait`` seconds.  Unavailable without an answer, Refused for an error."""
     name, mark = secrets.token_urlsafe(18), session_mark(session_key)
-    question = {"id": name, "verb": verb, "user": user.pk, "session": mark, **fields}
+    question = {"id": name, "verb": verb, "user": user.pk, "session": mark, "until": time.time() + wait, **fields}
     try:
         broker = client()
         broker.lpush(QUESTIONS, json.dumps(question))

@@ -34,7 +34,7 @@ def item_finish(claim: Claim, outcome: Outcome) -> bool:
     moment = now()
     with transaction.atomic():
         ours = Attempt.objects.filter(pk=claim.attempt.pk, outcome=Attempt.Outcome.RUNNING).update(
-            outcome=Attempt.Outcome.ENDED, finished_at=moment, lock_id=""
+            outcome=Attempt.Outcome.ENDED, finished_at=moment
         )
         leases.free(claim.attempt)
         if not ours:

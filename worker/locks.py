@@ -1,6 +1,7 @@
 """The locks that sessions hold in repositories, noted with the attempts that work under them.
 
-A lock whose attempts were all declared lost is ours and dead: the next session of that repository removes exactly it.
+A session that could remove its lock says so.  A lock that is still noted, and none of whose attempts runs any more, is
+ours and dead: the next session of that repository removes exactly it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ def note_lock(attempts: Iterable[int], lock_id: str) -> None:
 
 
 def dead_locks(lease: str) -> list[str]:
-    """Return the ids of locks that lost attempts left in the repository of a lease."""
+    """Return the ids of locks that attempts left in the repository of a lease: they, or the storage, were lost."""
     mine = Attempt.objects.filter(item__lease=lease).exclude(lock_id="")
-    dead = set(mine.filter(outcome=Attempt.Outcome.LOST).values_list("lock_id", flat=True))
+    dead = set(mine.exclude(outcome=Attempt.Outcome.RUNNING).values_list("lock_id", flat=True))
     living = set(mine.filter(outcome=Attempt.Outcome.RUNNING).values_list("lock_id", flat=True))
     return sorted(dead - living)
 

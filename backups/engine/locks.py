@@ -226,6 +226,11 @@ class Lock:
         if failure is not None:
             raise failure
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether none of its objects is left in the repository, after :meth:`release`."""
+        return not self.id and not self._replaced
+
     def check(self) -> None:
         """Raise LockLost if writing on would not be safe."""
         if self._lost:

@@ -20,6 +20,7 @@ from panel.accounts.models import Account, AccountStatus, Server
 from panel.audit.services import record
 from panel.core.errors import Conflict, Invalid, NotAllowed
 from panel.options.selectors import option
+from worker.beats import went_back
 from worker.clock import now
 from worker.enqueue import ItemRequest, ItemsRequest, JobRequest, job_enqueue
 from worker.models import Event, Job
@@ -156,6 +157,8 @@ def schedules_tick(moment: datetime) -> list[Job]:
 
     After a second the rest is left to the next tick, so that reaping and ringing are never late.
     """
+    if went_back("schedules", moment):
+        _plan_again(moment)
     if not option("backup_enabled"):
         return []
     jobs: list[Job] = []
@@ -198,6 +201,14 @@ def _start_due(schedule: Schedule, moment: datetime) -> Job | None:
         if busy:
             return _skipped(schedule, key, moment, "The run before was still going on.")
         return schedule_run(schedule, trigger=SnapshotKind.SCHEDULED, request_key=key)
+
+
+def _plan_again(moment: datetime) -> None:
+    """Bring back runs that a clock which ran ahead has moved on too far: none may be skipped for that."""
+    for schedule in Schedule.objects.present().filter(is_enabled=True, next_run_at__gt=moment):
+        due = next_run(timing_of(schedule), moment)
+        if due is not None and schedule.next_run_at is not None and due < schedule.next_run_at:
+            Schedule.objects.filter(pk=schedule.pk, next_run_at=schedule.next_run_at).update(next_run_at=due)
 
 
 def _skipped(schedule: Schedule, key: str, moment: datetime, reason: str) -> Job:

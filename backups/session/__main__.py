@@ -88,6 +88,7 @@ class Session:
         self._lock_id = ""
         self._children: dict[int, int] = {}
         self._writing: set[int] = set()
+        self._outdated = False
         self._buffer = b""
         self._open = True
 
@@ -130,15 +131,15 @@ class Session:
     def _take(self, command: Command) -> None:
         if isinstance(command, Backup):
             self._writing.add(command.item)
-            self._fork(command.item, lambda cancel: run_backup(self._repository, command, cancel))
+            self._work(command.item, lambda cancel: run_backup(self._repository, command, cancel))
         elif isinstance(command, Restore):
-            self._restore(command)
+            self._work(command.item, lambda cancel: run_restore(self._repository, command, cancel))
         elif isinstance(command, Sweep):
-            self._fork(command.item, lambda cancel: run_sweep(self._repository, command, cancel))
+            self._work(command.item, lambda cancel: run_sweep(self._repository, command, cancel))
         elif isinstance(command, Inspect):
-            self._fork(command.item, lambda cancel: run_inspect(self._repository, command, cancel))
+            self._work(command.item, lambda cancel: run_inspect(self._repository, command, cancel))
         elif isinstance(command, Archive):
-            self._fork(command.item, lambda cancel: run_archive(self._repository, command, cancel))
+            self._work(command.item, lambda cancel: run_archive(self._repository, command, cancel))
         elif isinstance(command, Search):
             self._fork(command.item, lambda _: _said(self._browser.search, command))
         elif isinstance(command, Versions):
@@ -150,15 +151,19 @@ class Session:
         else:
             self._answer(command)
 
-    def _restore(self, command: Restore) -> None:
-        """Restore or plan; without a lock, others write and prune while this session is open."""
+    def _work(self, item: int, work: Callable[[CancelToken], int]) -> None:
+        """Fork a child with an index of now: others write and prune while no lock is held, own children write too."""
         try:
             if self._lock is None:
                 self._repository.refresh_index()
+            elif self._outdated:
+                self._repository.load_index()
+                self._outdated = False
         except (EngineError, StoreError) as error:
-            say_error(command.item, error)
+            say_error(item, error)
+            say("ended", item, status=_FAILED)
         else:
-            self._fork(command.item, lambda cancel: run_restore(self._repository, command, cancel))
+            self._fork(item, work)
 
     def _answer(self, command: List | Read) -> None:
         try:
@@ -171,8 +176,11 @@ class Session:
 
     def _fork(self, item: int, work: Callable[[CancelToken], int]) -> None:
         sys.stdout.flush()
+        # A cancel that comes before the child listens must not kill it: it would end without a word.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             self._children[pid] = item
             return
         os._exit(_child(item, work))
@@ -186,7 +194,7 @@ class Session:
             if item:
                 if item in self._writing:
                     self._writing.discard(item)
-                    self._repository.load_index()
+                    self._outdated = True
                 code = os.waitstatus_to_exitcode(status)
                 tell_traffic()
                 say("ended", item, status=code)
@@ -204,6 +212,7 @@ def _child(item: int, work: Callable[[CancelToken], int]) -> int:
     os.dup2(nothing, 0)
     cancel = CancelToken()
     signal.signal(signal.SIGTERM, lambda *_: (cancel.cancel(), stop_waiting()))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
         return work(cancel)
     except (EngineError, StoreError, OSError) as error:

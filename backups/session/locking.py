@@ -53,6 +53,8 @@ def _first_free(repository: Repository, *, exclusive: bool) -> Iterator[Lock]:
         yield lock
     finally:
         holding.__exit__(None, None, None)
+        if lock.is_gone:
+            say("unlocked")
 
 
 def _pause() -> None:

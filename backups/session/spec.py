@@ -188,11 +188,16 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field=
 
 
 class Inspect(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="inspect"):
-    """Check the structure, then read data for ``seconds`` from ``position`` (none = from the start)."""
+    """Check the structure, then read data for ``seconds`` from ``position`` (none = from the start).
+
+    Snapshots in neither ``known`` nor ``removed`` are said, ``known`` ones that are not there are findings.
+    """
 
     item: int
     seconds: float
     position: dict[str, Any] | None = None
+    known: list[str] = []
+    removed: list[str] = []
 
 
 class Cancel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="cancel"):

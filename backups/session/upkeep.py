@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from backups.engine.check_subset import Position, Subset
 from backups.engine.checker import Check, CheckOptions
+from backups.engine.errors import EngineError, SnapshotMissing
 from backups.engine.findings import Finding
 from backups.engine.forget import remove_snapshots
+from backups.engine.layout import SNAPSHOTS
 from backups.engine.ports import CancelToken
 from backups.engine.prune import prune
 from backups.engine.prune_plan import PruneOptions, PruneReport
 from backups.engine.repair_index import repair_index
 from backups.engine.repository import Repository
+from backups.engine.snapshot import Snapshot
 from backups.engine.watch import Watch
 from backups.session.events import SaidProgress, say
+from backups.session.items import snapshot_of
 from backups.session.spec import Inspect, Sweep
+from destinations.storage.errors import StoreError
 
 DONE, DAMAGED = 0, 3
 _BATCH = 40
@@ -68,6 +74,7 @@ def run_inspect(repository: Repository, command: Inspect, cancel: CancelToken) -
             _say_finding(command.item, finding)
     if check.missing_packs:
         repair_index(repository, watch=Watch(cancel=cancel))
+    absent = _compare(repository, command)
     counts = check.counts
     say(
         "inspected",
@@ -77,12 +84,46 @@ def run_inspect(repository: Repository, command: Inspect, cancel: CancelToken) -
         packs=counts.packs,
         packs_read=counts.packs_read,
         bytes_read=counts.bytes_read,
-        errors=counts.errors,
+        errors=counts.errors + absent,
         hints=counts.hints,
         missing=len(check.missing_packs),
         seconds=time.monotonic() - began,
     )
-    return DAMAGED if counts.errors else DONE
+    return DAMAGED if counts.errors + absent else DONE
+
+
+def _compare(repository: Repository, command: Inspect) -> int:
+    """Say which snapshots are not known to who asked; tell of those that are not there, and return how many."""
+    stored, known = set(repository.ids(SNAPSHOTS)), set(command.known)
+    for name in sorted(stored - known - set(command.removed))[:_MOST_FINDINGS]:
+        with suppress(EngineError, StoreError):
+            _say_unknown(command.item, snapshot_of(repository, name))
+    absent = sorted(known - stored)
+    for name in absent:
+        fields = {"code": SnapshotMissing.code, "kind": "snapshot", "object": name, "severity": "error"}
+        say(
+            "finding",
+            command.item,
+            message="the restore point is not in the storage any more",
+            snapshots=[name],
+            **fields,
+        )
+    return len(absent)
+
+
+def _say_unknown(item: int, snapshot: Snapshot) -> None:
+    counts = snapshot.summary
+    say(
+        "unknown",
+        item,
+        snapshot=snapshot.id,
+        tree=snapshot.tree,
+        taken_at=snapshot.instant // 1000,
+        tags=snapshot.tags,
+        files=counts.total_files_processed if counts else 0,
+        size=counts.total_bytes_processed if counts else 0,
+        data_added=counts.data_added_packed if counts else 0,
+    )
 
 
 def _say_finding(item: int, finding: Finding) -> None:

@@ -309,7 +309,7 @@ def test_a_restore_waits_for_another_one_in_the_same_account_and_can_be_canceled
         if len(slept) == 2:
             job_cancel(restore.job, by="alice")
 
-    monkeypatch.setattr("restores.work.time.sleep", sleep)
+    monkeypatch.setattr("worker.turns.sleep", sleep)
     site.work()
     restore.job.refresh_from_db()
     assert restore.job.state == "aborted"

@@ -12,7 +12,7 @@ from django.db import close_old_connections
 from backups.readers import Readers, serve
 from worker.beats import beat
 
-_THREADS = 4
+_THREADS = 8
 _BEAT_SECONDS = 20.0
 
 
