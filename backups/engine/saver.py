@@ -17,6 +17,7 @@ from backups.engine.chunker import MIN_SIZE
 from backups.engine.errors import Corrupt, SourceProblem
 from backups.engine.known import Known
 from backups.engine.large import LargeFiles, read_from
+from backups.engine.matching import Matcher, Span
 from backups.engine.names import name_json, quote_name
 from backups.engine.nodes import file_node
 from backups.engine.owners import Owners
@@ -73,11 +74,10 @@ _NOTHING = OldTree(b"", {}, "")
 
 
 class _Kept(NamedTuple):
-    """A file that need not be read.  ``identical``: its node is what it was, to the byte."""
+    """A file that need not be read."""
 
     entry: Entry
     old: Node
-    identical: bool
 
 
 class Saver:
@@ -131,11 +131,21 @@ class Saver:
         """Return a tree of the parent snapshot; an unreadable one counts as none, so its files are read again."""
         if not tree_id:
             return _NOTHING
+        raw = self._old_bytes(tree_id)
+        return OldTree(raw, self._decoded(raw), tree_id) if raw else _NOTHING
+
+    def _old_bytes(self, tree_id: str) -> bytes:
         try:
-            raw = self._repository.load_tree(tree_id)
-            return OldTree(raw, {node.name: node for node in decode_tree(raw)}, tree_id)
+            return self._repository.load_tree(tree_id)
         except (Corrupt, StoreError):
-            return _NOTHING
+            return b""
+
+    @staticmethod
+    def _decoded(raw: bytes) -> dict[str, Node]:
+        try:
+            return {node.name: node for node in decode_tree(raw)}
+        except Corrupt:
+            return {}
 
     def folder_tree(self, folder: SourceFolder, path: bytes, old_id: str | None) -> str:
         """Save everything below a folder and return the id of its tree.  SourceProblem if it cannot be listed."""
@@ -143,52 +153,67 @@ class Saver:
             entries = folder.entries()
         except OSError as error:
             raise SourceProblem(error.strerror or str(error)) from error
-        old = self.old_tree(old_id)
-        if old.nodes:
-            nodes, same = self._items(folder, path + b"/", entries, old.nodes)
+        raw = self._old_bytes(old_id) if old_id else b""
+        spans = self._match(folder, raw, entries) if raw else None
+        if spans is not None:
+            nodes, same = self._below(folder, path + b"/", entries, raw, spans)
         else:
-            prefix, same = path + b"/", False
-            fresh = [self.node(folder, entry, prefix + entry.name, None) for entry in entries]
-            nodes = [node for node in fresh if node is not None]
+            nodes, same = self._items(folder, path + b"/", entries, self._decoded(raw) if raw else {})
         if self._cancel.is_set:
             self._cancel.check()
-        if same and all(type(node) is _Kept for node in nodes):
-            return old.id
-        return self.save_tree([self.encode_kept(node) if isinstance(node, _Kept) else node for node in nodes], old)
+        return old_id if same and old_id else self.save_tree(nodes, OldTree(raw, {}, old_id or ""))
+
+    def _match(self, folder: SourceFolder, raw: bytes, entries: list[Entry]) -> list[Span] | None:
+        matcher = Matcher(self._bare_node, lambda entry: self._quiet_node(folder, entry), self._has)
+        return matcher.match(raw, entries)
+
+    def _below(
+        self, folder: SourceFolder, prefix: bytes, entries: list[Entry], raw: bytes, spans: list[Span]
+    ) -> tuple[list[bytes], bool]:
+        """Save the folders in a folder of which all else is as it was; tell whether they are, too."""
+        files = [entry.size for entry in entries if entry.kind == "file"]
+        if files:
+            counts = self.counts
+            counts.files_unmodified += len(files)
+            counts.total_files_processed += len(files)
+            counts.total_bytes_processed += sum(files)
+            self._on_progress(len(files), sum(files), prefix + entries[-1].name)
+        fresh = {
+            number: self.dir_node(folder, entry, prefix + entry.name, spans[number].subtree)
+            for number, entry in enumerate(entries)
+            if entry.kind == "dir"
+        }
+        if all(node == raw[spans[number].start : spans[number].stop] for number, node in fresh.items()):
+            return [], True
+        nodes = (fresh.get(number, raw[span.start : span.stop]) for number, span in enumerate(spans))
+        return [node for node in nodes if node is not None], False
 
     def _items(
         self, folder: SourceFolder, prefix: bytes, entries: list[Entry], before: dict[str, Node]
-    ) -> tuple[list[_Kept | bytes], bool]:
-        """Save the items of a folder that the parent snapshot has; tell whether all may be as they were."""
-        same = len(entries) == len(before)
-        lookup = before.get
-        nodes: list[_Kept | bytes] = []
+    ) -> tuple[list[bytes], bool]:
+        """Save the items of a folder one by one; the second value says that nothing is known to be as it was."""
+        if not before:
+            fresh = [self.node(folder, entry, prefix + entry.name, None) for entry in entries]
+            return [node for node in fresh if node is not None], False
+        nodes: list[bytes] = []
         for entry in entries:
-            old = lookup(quote_name(entry.name))
-            item = self.kept(entry, old) if old is not None else None
-            if item is not None:
-                nodes.append(item)
-                same = same and item.identical
-                continue
-            node = self.node(folder, entry, prefix + entry.name, old)
+            old = before.get(quote_name(entry.name))
+            kept = self.kept(entry, old) if old is not None else None
+            node = self.node(folder, entry, prefix + entry.name, old) if kept is None else self.encode_kept(kept)
             if node is not None:
                 nodes.append(node)
-                same = same and old is not None and old.type == "dir"
-            else:
-                same = False
-        return nodes, same
+        return nodes, False
 
     def node(self, folder: SourceFolder, entry: Entry, path: bytes, old: Node | None) -> bytes | None:
         """Save one item with all below it and return its node, or None if it had to be left out."""
         if entry.kind == "file":
             return self.file_node(folder, entry, path, old)
         if entry.kind == "dir":
-            return self.dir_node(folder, entry, path, old)
+            return self.dir_node(folder, entry, path, old.subtree if old is not None and old.type == "dir" else None)
         return self.special_node(folder, entry, path)
 
-    def dir_node(self, folder: SourceFolder, entry: Entry, path: bytes, old: Node | None) -> bytes | None:
-        """Save a folder with all below it and return its node."""
-        old_id = old.subtree if old is not None and old.type == "dir" else None
+    def dir_node(self, folder: SourceFolder, entry: Entry, path: bytes, old_id: str | None) -> bytes | None:
+        """Save a folder with all below it and return its node; ``old_id`` is its tree in the parent snapshot."""
         try:
             inner = folder.enter(entry)
         except (OSError, SourceProblem) as error:
@@ -238,10 +263,18 @@ class Saver:
     def special_node(self, folder: SourceFolder, entry: Entry, path: bytes) -> bytes | None:
         """Return the node of a link, device or pipe, or None if it had to be left out."""
         try:
-            xattrs = folder.xattrs(entry)
+            return self._special(entry, folder.xattrs(entry))
         except OSError as error:
             self._problem(path, error)
             return None
+
+    def _quiet_node(self, folder: SourceFolder, entry: Entry) -> bytes | None:
+        try:
+            return self._special(entry, folder.xattrs(entry))
+        except OSError:
+            return None
+
+    def _special(self, entry: Entry, xattrs: Sequence[tuple[bytes, bytes | None]]) -> bytes:
         return encode_special_node(
             name_json(entry.name),
             entry.kind,
@@ -271,32 +304,23 @@ class Saver:
         if attributes and any("\ufffd" in attribute.name for attribute in attributes):
             return None  # a name that is not text was stored as something else; only the file itself still has it
         mtime, ctime = self._format(entry.mtime), self._format(entry.ctime)
-        in_zone = old.ctime == ctime and old.mtime == mtime
-        if not in_zone and (parse_time(old.ctime) != entry.ctime or parse_time(old.mtime) != entry.mtime):
+        if (old.ctime != ctime or old.mtime != mtime) and (
+            parse_time(old.ctime) != entry.ctime or parse_time(old.mtime) != entry.mtime
+        ):
             return None
         has = self._has
         for blob_id in content:
             if not has(0, bytes.fromhex(blob_id)):
                 return None
-        owner = self._owner_of(entry)
-        identical = (
-            in_zone
-            and old.mode == go_mode(entry.mode)
-            and old.uid == entry.uid
-            and old.gid == entry.gid
-            and old.links == entry.links
-            and old.device_id == entry.device
-            and old.user == owner.user
-            and old.group == owner.group
-            and old.atime == mtime
-            and old.type == "file"
-        )
         counts = self.counts
         counts.files_unmodified += 1
         counts.total_files_processed += 1
         counts.total_bytes_processed += entry.size
         self._on_progress(1, entry.size, entry.name)
-        return _Kept(entry, old, identical)
+        return _Kept(entry, old)
+
+    def _bare_node(self, entry: Entry) -> bytes:
+        return self._encode(entry, b"", entry.size, ())
 
     def encode_kept(self, kept: _Kept) -> bytes:
         """Return the node of an unchanged file: its metadata as it is now, its content as it was."""
