@@ -6,15 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from panel.options.selectors import options
 from worker import leases
 from worker.clock import now
 from worker.models import Attempt, Job, JobItem
-from worker.states import Slot, State
+from worker.states import Kind, Slot, State
 
 _LOOK_AHEAD = 3
+_ONE_AT_A_TIME = (Kind.RESTORE, Kind.DOWNLOAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,9 @@ def _candidates(server_id: int, session: tuple[int, str] | None, blocked: set[tu
     limits = options("pause_queue", *[slot.label for slot in Slot])
     if limits["pause_queue"]:
         return []
-    running = list(JobItem.objects.filter(server=server_id, state=State.RUNNING).values_list("slot", "job", "lease"))
-    used = Counter(slot for slot, _, _ in running)
+    live = JobItem.objects.filter(server=server_id, state=State.RUNNING)
+    running = list(live.values_list("slot", "job", "lease", "account"))
+    used = Counter(slot for slot, *_ in running)
     free = [slot for slot in Slot if used[slot] < int(limits[slot.label])]
     if not free:
         return []
@@ -73,14 +75,24 @@ def _candidates(server_id: int, session: tuple[int, str] | None, blocked: set[tu
         .order_by("slot", "priority", "id")
     )
     if session is None:
-        for job in {job for _, job, lease in running if lease}:
+        for job in {job for _, job, lease, _ in running if lease}:
             waiting = waiting.exclude(
-                job=job, lease__in={lease for _, other, lease in running if other == job and lease}
+                job=job, lease__in={lease for _, other, lease, _ in running if other == job and lease}
             )
+        if served := {account for slot, _, _, account in running if slot == Slot.RESTORE and account}:
+            waiting = _without(waiting, served)
     for lease, exclusive in blocked:
         waiting = waiting.exclude(lease=lease, exclusive=exclusive)
     # The order is that of the index: what is taken is found at its beginning, however much waits.
     return list((waiting if len(free) == len(Slot) else waiting.filter(slot__in=free))[:_LOOK_AHEAD])
+
+
+def _without(waiting: QuerySet[JobItem], served: set[int]) -> QuerySet[JobItem]:
+    """Leave out restores and downloads of accounts that have one at work: nobody takes the others' places."""
+    theirs = Q(slot=Slot.RESTORE, account__in=served, job__kind__in=_ONE_AT_A_TIME)
+    for item in waiting.filter(theirs, waits_for="")[:_LOOK_AHEAD]:
+        _wait(item, "Waits for another restore or download of the same account")
+    return waiting.exclude(theirs)
 
 
 def _wait(item: JobItem, reason: str) -> None:

@@ -80,6 +80,19 @@ def test_items_behind_a_busy_repository_do_not_hold_up_the_others(people: dict[s
     assert claim(people) is None
 
 
+def test_one_account_does_not_take_all_the_places_for_restores(people: dict[str, Any]) -> None:
+    mine = [job(people, kind) for kind in (Kind.RESTORE, Kind.DOWNLOAD)]
+    items = [ItemRequest(account=people["mallory_account"], lease="repository:1")]
+    theirs = job_enqueue(JobRequest(kind=Kind.RESTORE, name="n", server=people["server"], items=items))
+    first = claim(people)
+    assert first.item.job == mine[0]
+    assert claim(people).item.job == theirs
+    assert claim(people) is None
+    assert mine[1].items.get().waits_for == "Waits for another restore or download of the same account"
+    item_finish(first, Outcome(State.SUCCESS))
+    assert claim(people).item.job == mine[1]
+
+
 def test_a_lost_worker_gives_its_item_back_once(people: dict[str, Any]) -> None:
     run = job(people)
     for again in (State.PENDING, State.FAILED):
