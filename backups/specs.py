@@ -12,11 +12,13 @@ from backups.selectors import COMPONENTS
 from panel.accounts.models import Account
 
 _CONFIG = (
-    "/etc/nginx/sites-available/{name}*",
-    "/etc/nginx/sites-enabled/{name}*",
-    "/etc/nginx/conf.d/{name}*",
-    "/etc/php/*/fpm/pool.d/{name}*",
+    "/etc/nginx/sites-available/{name}",
+    "/etc/nginx/sites-enabled/{name}",
+    "/etc/nginx/conf.d/{name}",
+    "/etc/php/*/fpm/pool.d/{name}",
 )
+_ENDINGS = ("", ".conf", ".ssl.conf", "-ssl.conf", "-le-ssl.conf", ".vhost")
+"""What may follow a name: with anything at all, the files of alice2 or alice.example.org would be alice's too."""
 
 
 def backup_command(
@@ -56,7 +58,8 @@ def _paths(component: str, account: Account) -> list[str]:
     if component == "web":
         return [account.home]
     names = {glob.escape(name) for name in (account.system_user, account.domain) if name}
-    found = {path for name in names for pattern in _CONFIG for path in glob.glob(pattern.format(name=name))}  # noqa: PTH207 - patterns are absolute
+    patterns = [pattern.format(name=name + ending) for name in names for pattern in _CONFIG for ending in _ENDINGS]
+    found = {path for pattern in patterns for path in glob.glob(pattern)}  # noqa: PTH207 - patterns are absolute
     return sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113 - follows no rule of a Path
 
 

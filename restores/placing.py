@@ -136,11 +136,13 @@ def _into_home(placing: Placing, folder: str, below: str, paths: list[str]) -> d
 
 
 def _into_system(placing: Placing, component: str, paths: list[str]) -> dict[str, Any]:
+    """Return the command for configuration: files of other accounts lie beside it, so nothing there is deleted."""
     return {
         "folder": component,
         "paths": [] if "" in paths else paths,
         "target": "/",
         "walls": [_CONFIG_WALL],
+        "mirror": False,
         **({} if placing.exact else {"owner": [0, 0]}),
     }
 

@@ -18,7 +18,8 @@ from panel.core.errors import PanelError
 from panel.options.selectors import number
 from restores.choosing import Part, home_path, stored_parts
 from restores.downloads import make_room
-from restores.models import Download, Restore
+from restores.listing import list_command, listed, must_be_listed
+from restores.models import Download, Restore, Target
 from restores.placing import archive_parts, commands, placing_of
 from restores.safety import safety_command, safety_origin
 from worker.claim import Claim
@@ -41,10 +42,19 @@ class RestorePlan:
         self._repository = repository
         self._parts = parts
         self._left = commands(placing_of(restore), parts)
+        in_place = restore.target == Target.IN_PLACE and restore.undo_of_id is None
+        self._unlisted = must_be_listed(parts, in_place=in_place)
         self._sums: dict[str, float] = dict.fromkeys(_SUMMED, 0)
 
     def begin(self, running: Running) -> None:
         """Send the first command."""
+        if self._unlisted:
+            running.step = "list"
+            running.session.send(item=running.claim.item.pk, **list_command(self._unlisted[0]))
+        else:
+            self._begin(running)
+
+    def _begin(self, running: Running) -> None:
         if running.claim.item.job.spec.get("safety") and self._restore.safety_id is None:
             running.step = "safety"
             running.context.log("taking a safety snapshot of what will be touched")
@@ -54,6 +64,8 @@ class RestorePlan:
 
     def ended(self, running: Running, status: int) -> Outcome | None:
         """Go on with the next command, or say how it went."""
+        if running.step == "list":
+            return self._after_list(running)
         if running.step == "safety":
             return self._after_safety(running, status)
         done = running.last("restored")
@@ -83,6 +95,22 @@ class RestorePlan:
                 f"{outcome.guidance} What was replaced until then can be undone.".strip(),
             )  # fmt: skip
         return outcome
+
+    def _after_list(self, running: Running) -> Outcome | None:
+        """Go on with single files of configuration instead of its folders."""
+        if running.last("listed") is None:
+            return self._stopped(running)
+        part = self._unlisted.pop(0)
+        try:
+            self._parts = [listed(part, running.said) if one is part else one for one in self._parts]
+        except PanelError as error:
+            return _refused(error)
+        running.said.clear()
+        self._restore.parts = [one.stored() for one in self._parts]
+        self._restore.save(update_fields=["parts"])
+        self._left = commands(placing_of(self._restore), self._parts)
+        self.begin(running)
+        return None
 
     def _after_safety(self, running: Running, status: int) -> Outcome | None:
         saved = running.last("saved")
