@@ -47,16 +47,20 @@
 
   // What is below the banner stays where it is.  A banner that wants more room scrolls inside itself until somebody
   // points at it; one that wants less keeps its room until it is out of sight.
-  function hold(room) {
+  const room = new CSSStyleSheet();
+  document.adoptedStyleSheets.push(room);
+
+  function hold(height) {
+    room.replaceSync("");
     const region = banner();
-    region.classList.toggle("hf-held", region.offsetHeight > room);
-    if (region.offsetHeight !== room) region.style.height = `${room}px`;
+    const wanted = region.offsetHeight;
+    region.classList.toggle("hf-held", wanted > height);
+    if (wanted !== height) room.replaceSync(`#active-tasks { height: ${height}px; }`);
   }
 
   function release() {
-    const region = banner();
-    region.classList.remove("hf-held");
-    region.style.height = "";
+    banner().classList.remove("hf-held");
+    room.replaceSync("");
   }
 
   function pointed(event) {
@@ -65,12 +69,12 @@
 
   function take(region, answer, html) {
     mark = answer.headers.get("X-Mark") || "";
-    const room = region.offsetHeight;
+    const height = region.offsetHeight;
     const parts = new DOMParser().parseFromString(html, "text/html");
     const fresh = parts.getElementById("active-tasks");
     if (!fresh) return;
     window.Idiomorph.morph(region, fresh, { morphStyle: "outerHTML" });
-    hold(room);
+    hold(height);
     for (const id of ["scheduler-seen", "nav-queue", "nav-alerts"]) {
       const [next, here] = [parts.getElementById(id), document.getElementById(id)];
       if (next && here) here.replaceWith(document.adoptNode(next));

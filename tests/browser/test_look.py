@@ -62,6 +62,28 @@ def test_nothing_below_the_banner_moves_when_jobs_come_and_go(
         assert page.evaluate(_PLACES) == before
 
 
+def test_new_entries_of_history_wait_until_they_are_asked_for(furnished: Stack, admin_desk: Desk) -> None:
+    admin_desk.go("/")
+    admin_desk.wait_for_end()
+    page = admin_desk.go("/backups/history/")
+    first = page.locator("#rows tbody tr").first
+    known = first.get_attribute("id")
+    page.evaluate("scrollTo(0, 900)")
+    before = page.evaluate(_PLACES)
+    try:
+        furnished.run_code(_JOBS, running=2, waiting=0)
+        page.evaluate("document.dispatchEvent(new Event('hf:poll'))")
+        show = page.get_by_role("button", name="2 new · show")
+        expect(show).to_be_visible()
+        assert first.get_attribute("id") == known
+        assert [place for place in page.evaluate(_PLACES) if not place.startswith("arrivals")] == before
+        show.click()
+        expect(first).to_contain_text("Looked at 1")
+        expect(show).to_have_count(0)
+    finally:
+        furnished.run_code(_JOBS, running=0, waiting=0)
+
+
 @pytest.mark.parametrize(
     ("scheme", "chosen", "dark"), [("dark", "", True), ("light", "dark", True), ("dark", "light", False)]
 )
