@@ -87,9 +87,13 @@ def _run(spec: TestSpec) -> int:
             return 1
         config = installed
     good = True
-    for result in probe.run():
-        say(result=asdict(result))
-        good = good and result.state != "failed"
+    try:
+        for result in probe.run():
+            say(result=asdict(result))
+            good = good and result.state != "failed"
+    finally:
+        sent, received, requests = probe.traffic()
+        say(traffic={"sent": sent, "received": received, "requests": requests})
     if good:
         _tell_room(_store(config, shared))
     return 0 if good else 1

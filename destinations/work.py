@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from destinations.factory import plain_config
+from destinations.metering import traffic_add
 from destinations.models import Destination
 from destinations.sealing import SECRETS, secret_place
 from destinations.words import for_customer, headline
@@ -46,6 +47,8 @@ class TestRun:
             self._result(said["result"])
         elif "key" in said:
             self._keep_key(said["key"], key)
+        elif "traffic" in said:
+            traffic_add(self.destination.pk, self.context.claim.item.job_id, **said["traffic"])
         elif "total" in said:
             self._store(total_bytes=said["total"], free_bytes=said["free"], measured_at=now())
 

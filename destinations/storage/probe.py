@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from destinations.storage.base import Connects, LocksObjects, ObjectStore, ReportsCapacity, ShowsCertificate
+from destinations.storage.base import (
+    Connects,
+    CountsRequests,
+    LocksObjects,
+    ObjectStore,
+    ReportsCapacity,
+    ShowsCertificate,
+)
 from destinations.storage.errors import (
     CapacityUnknown,
     CertificateExpired,
@@ -78,14 +86,22 @@ class Probe:
         self._folder = f"probe-{secrets.token_hex(8)}"
         self._content = secrets.token_bytes(_CONTENT)
         self._put: set[str] = set()
+        self._stores: list[ObjectStore] = []
+        self._lock = threading.Lock()
+        self._sent = self._received = self._calls = 0
 
     def step_names(self) -> list[str]:
         """Return the names of the steps that follow those of connecting, in order."""
         return [name for name, _ in self._steps()]
 
+    def traffic(self) -> tuple[int, int, int]:
+        """Return bytes sent, bytes received, and requests (calls, where a kind counts none), so far."""
+        counted = [store.requests() for store in self._stores if isinstance(store, CountsRequests)]
+        return self._sent, self._received, sum(counted) if counted else self._calls
+
     def run(self) -> Iterator[StepResult]:
         """Yield the result of every step."""
-        store = self._open()
+        store = self._opened()
         failed = False
         try:
             for result in self._connecting(store):
@@ -156,19 +172,20 @@ class Probe:
         return f"{_CONTENT >> 10} KiB written"
 
     def _read(self, store: ObjectStore) -> str:
-        if store.get(self._key("write")) != self._content:
+        if self._get(store, self._key("write")) != self._content:
             raise TransferDamaged("what comes back is not what was written", temporary=False)
         return "every byte came back"
 
     def _range(self, store: ObjectStore) -> str:
         for offset, length in ((0, 1), (1000, 5000), (_CONTENT - 1, 1)):
-            if store.get(self._key("write"), offset=offset, length=length) != self._content[offset : offset + length]:
+            found = self._get(store, self._key("write"), offset=offset, length=length)
+            if found != self._content[offset : offset + length]:
                 raise TransferDamaged(f"bytes {offset} to {offset + length} are not those asked for", temporary=False)
         return "ranges are exact"
 
     def _replace(self, store: ObjectStore) -> str:
         self._store(store, "write", self._content[::-1])
-        if store.get(self._key("write")) != self._content[::-1]:
+        if self._get(store, self._key("write")) != self._content[::-1]:
             raise TransferDamaged("a replaced object still shows its old content", temporary=False)
         if not store.capabilities.overwrite:
             text = "the server cannot replace a file in one step; it is removed first"
@@ -183,11 +200,11 @@ class Probe:
 
     def _several(self, store: ObjectStore) -> str:
         def one(number: int) -> None:
-            own = self._open()
+            own = self._opened()
             try:
                 content = self._content[number:]
                 self._store(own, f"client-{number}", content)
-                if own.get(self._key(f"client-{number}")) != content:
+                if self._get(own, self._key(f"client-{number}")) != content:
                     raise TransferDamaged("clients at work side by side disturb each other", temporary=False)
             finally:
                 own.close()
@@ -202,7 +219,7 @@ class Probe:
         began = self._clock()
         self._store(store, "speed", content)
         middle = self._clock()
-        got = store.get(self._key("speed"))
+        got = self._get(store, self._key("speed"))
         end = self._clock()
         if got != b"".join(content):
             raise TransferDamaged("what comes back is not what was written", temporary=False)
@@ -252,9 +269,26 @@ class Probe:
     def _key(self, name: str) -> str:
         return f"{self._folder}/{name}"
 
+    def _opened(self) -> ObjectStore:
+        store = self._open()
+        self._stores.append(store)
+        return store
+
     def _store(self, store: ObjectStore, name: str, content: bytes | list[bytes]) -> None:
         self._put.add(self._key(name))
         store.put(self._key(name), content)
+        self._count(sent=len(content) if isinstance(content, bytes) else sum(map(len, content)))
+
+    def _get(self, store: ObjectStore, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        found = store.get(key, offset=offset, length=length)
+        self._count(received=len(found))
+        return found
+
+    def _count(self, *, sent: int = 0, received: int = 0) -> None:
+        with self._lock:
+            self._sent += sent
+            self._received += received
+            self._calls += 1
 
     def _clean(self, store: ObjectStore) -> None:
         for key in self._put:

@@ -11,7 +11,7 @@ import pytest
 from backups.models import Repository, Schedule, Snapshot
 from destinations import services
 from destinations.factory import plain_config
-from destinations.models import Destination, S3Defaults
+from destinations.models import DayTraffic, Destination, JobTraffic, S3Defaults
 from destinations.services import DestinationData, FieldInvalid
 from panel.core.errors import Conflict, Invalid, NotAllowed
 from panel.core.sealing import SealError
@@ -201,6 +201,10 @@ def test_a_good_destination_passes_and_is_ready(people: dict[str, Any], keys: An
     log = "\n".join(JobLogLine.objects.values_list("text", flat=True))
     assert "speed: ok" in log
     assert "PRIVATE KEY" not in log
+    through = JobTraffic.objects.get(job=made.test_job_id, destination=made)
+    assert min(through.sent, through.received) > 8 << 20, "the object that measures the speed, at least"
+    assert through.requests > 10
+    assert DayTraffic.objects.get(destination=made).sent == through.sent
 
 
 def test_an_ssh_servers_identity_is_shown_confirmed_pinned_and_a_changed_one_is_refused(
