@@ -5,13 +5,10 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +127,9 @@ class Spool:
     """
 
     def __init__(self, workspace: Path | None, places: int) -> None:
+        import tempfile
+        from multiprocessing import get_context
+
         _sweep_spools(Path(workspace or tempfile.gettempdir()))
         self._folder = Path(tempfile.mkdtemp(prefix=_SPOOL, dir=workspace))
         self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -158,12 +158,16 @@ class Spool:
             self._places.release()
 
     def close(self) -> None:
+        import shutil
+
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._held)
 
 
 def _sweep_spools(workspace: Path) -> None:
     """Remove what runs that were killed have left: folders of ours that nobody holds any more."""
+    import shutil
+
     for folder in workspace.glob(f"{_SPOOL}*"):
         with suppress(OSError):
             state = folder.lstat()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from hashlib import sha256
 from typing import TypeVar
@@ -149,6 +148,8 @@ def use_blob(key: Key, sealed: Buffer, plain_size: int, blob_id: bytes, use: Cal
     if len(plain) < _WORTH_A_THREAD:
         _prove(plain, blob_id)
         return use(plain)
+    from concurrent.futures import ThreadPoolExecutor  # rarely used, and slow to import
+
     with ThreadPoolExecutor(1, "prove") as pool:
         proof = pool.submit(_prove, plain, blob_id)
         try:

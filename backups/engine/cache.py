@@ -7,7 +7,6 @@ Where the repository is on a local disk only the table is kept.
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -51,7 +50,7 @@ class Cache:
         if sha256(data).hexdigest() != object_id:
             return
         path = self._path(kind, object_id)
-        temporary = path.with_name(f"{object_id}-tmp-{secrets.token_hex(4)}")
+        temporary = path.with_name(f"{object_id}-tmp-{os.urandom(4).hex()}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -10,7 +10,6 @@ import base64
 import binascii
 import getpass
 import os
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,7 +128,7 @@ def wrap(
     file = KeyFile(
         created=created,
         username=username or _user(),
-        hostname=hostname or socket.gethostname(),
+        hostname=hostname or os.uname().nodename,
         kdf="scrypt",
         N=params.n,
         r=params.r,

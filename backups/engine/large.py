@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from backups.engine.blob import BlobType
 from backups.engine.chunker import Chunker
@@ -14,6 +13,9 @@ from backups.engine.errors import SourceProblem
 from backups.engine.known import Known
 from backups.engine.packer import PackWriter
 from backups.engine.ports import CancelToken, SourceFile
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 BLOCK = 4 * 1024 * 1024
 """Bytes read from a large file at a time."""
@@ -61,6 +63,8 @@ class LargeFiles:
     def save(self, file: SourceFile, head: bytes) -> tuple[bytes, int]:
         """Store ``head`` and what else ``file`` gives; return the ids of the blobs, joined, and the size in bytes."""
         if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor  # slow to import
+
             self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="seal")
         ids: list[bytes] = []
         total = 0

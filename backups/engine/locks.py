@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -118,7 +117,7 @@ def list_locks(repository: LockStore) -> list[tuple[str, LockFile | None]]:
 def unlock(repository: LockStore, *, remove_all: bool = False, now: float | None = None) -> list[str]:
     """Remove stale locks (or all); return the ids removed.  Unreadable ones go only with ``remove_all``."""
     moment = time.time() if now is None else now
-    host = socket.gethostname()
+    host = os.uname().nodename
     removed = [
         name
         for name, lock in list_locks(repository)
@@ -180,7 +179,7 @@ class Lock:
         file = LockFile(
             time=TimeFormatter(None).format(int(moment * 1e9)),
             exclusive=self.exclusive,
-            hostname=socket.gethostname(),
+            hostname=os.uname().nodename,
             username=_user(),
             pid=os.getpid(),
             uid=os.getuid(),

@@ -6,10 +6,10 @@ threads name, store and where needed read them back while the caller goes on.
 
 from __future__ import annotations
 
-import random
+import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from backups.engine.blob import BlobType, Codec, seal_blob
 from backups.engine.crypto import Buffer
@@ -17,6 +17,9 @@ from backups.engine.layout import DATA, object_key
 from backups.engine.pack import DEFAULT_PACK_SIZE, PackBuilder
 from backups.engine.repository import Repository
 from destinations.storage.base import Data
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 OnStored = Callable[[str, bytes, int], None]
 """Told of a stored pack: its id, its header in plain, its size in bytes."""
@@ -45,6 +48,8 @@ class Carrier:
         while len(self._under_way) >= self._threads:
             self._on_stored(*self._under_way.popleft().result())
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # slow to import
+
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="carrier")
         self._under_way.append(self._pool.submit(work))
 
@@ -114,7 +119,7 @@ class PackWriter:
     def add_sealed(self, kind: BlobType, blob_id: bytes, sealed: bytes, plain_size: int) -> int:
         """Add a blob that is sealed already; return the bytes it takes in the pack, entry included."""
         builders = self._open[kind]
-        slot = random.randrange(len(builders)) if len(builders) > 1 else 0  # noqa: S311 - hides order, is no secret
+        slot = os.urandom(1)[0] % len(builders) if len(builders) > 1 else 0
         builder = builders[slot]
         target = self._target
         if builder.size and len(sealed) >= target:

@@ -6,21 +6,21 @@ no children the same work is done in the calling process, in order.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection, Pipe, wait
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from backups.engine.errors import EngineError
 from destinations.storage.errors import StoreError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 Report = Callable[[Any], None]
 Handler = Callable[[Any, Report], Any]
@@ -92,6 +92,8 @@ class Pool:
         if not self._count:
             yield from self._inline()
             return
+        from multiprocessing.connection import wait  # slow to import, and many runs have no children
+
         while self._tasks or any(child.busy for child in self._children):
             self._start()
             self._feed()
@@ -107,6 +109,8 @@ class Pool:
             if self._handler is None:
                 return []
             return [self._handler(task, self._on_report)]
+        from multiprocessing.connection import wait
+
         answers: list[Any] = []
         for child in self._children:
             self._send(child, task)
@@ -127,6 +131,8 @@ class Pool:
             yield task, self._handler(task, self._on_report)
 
     def _start(self) -> None:
+        from multiprocessing.connection import Pipe
+
         while len(self._children) < min(self._count, len(self._tasks) + sum(1 for c in self._children if c.busy)):
             ours, theirs = Pipe()
             pid = os.fork()
@@ -177,6 +183,8 @@ def _serve(pipe: Connection, make_handler: Callable[[], Handler]) -> NoReturn:
     code = 1
     close: Callable[[], None] = _nothing
     try:
+        import ctypes
+
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -202,6 +210,8 @@ def _serve(pipe: Connection, make_handler: Callable[[], Handler]) -> NoReturn:
     except (BrokenPipeError, ConnectionResetError):
         code = 0
     except BaseException:  # noqa: BLE001 - a child must not unwind into its parent's frames
+        import traceback
+
         traceback.print_exc()
     finally:
         try:
@@ -219,6 +229,8 @@ def _portable(error: Exception) -> Exception:
     """Return the error as something that survives the pipe, with its notes as text."""
     if isinstance(error, EngineError | StoreError | OSError):
         return error
+    import traceback
+
     text = "".join(traceback.format_exception(error))
     return EngineError(f"internal error in a helper process: {text}")
 

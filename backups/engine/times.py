@@ -9,7 +9,6 @@ import functools
 import os
 import re
 import time
-import zoneinfo
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import TypeVar
@@ -151,6 +150,8 @@ def _process_zone(seconds: int) -> int:
 def _named_zone(name: str) -> OffsetAt:
     if name == "UTC":
         return _utc
+    import zoneinfo  # rarely used, and slow to import
+
     try:
         zone = zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):

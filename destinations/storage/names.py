@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 
 from destinations.storage.errors import BadConfig
 
@@ -46,7 +46,7 @@ def is_leftover(name: str) -> bool:
 
 def temporary_name(final: str) -> str:
     """Return a fresh temporary name for ``final``: ``<final>-tmp-<digits>``."""
-    return f"{final}-tmp-{secrets.randbelow(10**18)}"
+    return f"{final}-tmp-{int.from_bytes(os.urandom(7), 'big')}"
 
 
 def check_range(offset: int, length: int | None) -> None:

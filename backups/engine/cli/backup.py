@@ -6,7 +6,6 @@ import argparse
 import functools
 import getpass
 import os
-import socket
 import sys
 import time
 from datetime import datetime
@@ -37,7 +36,7 @@ def run_backup(session: Session) -> int:
         time=TimeFormatter(None).format(moment),
         paths=[_text(os.path.abspath(t)) for t in targets]  # noqa: PTH100 - by its text alone, as the format does
         or [f"/{args.stdin_filename.lstrip('/')}"],
-        hostname=args.host or socket.gethostname(),
+        hostname=args.host or os.uname().nodename,
         username=_user(),
         uid=os.getuid(),
         gid=os.getgid(),
