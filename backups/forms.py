@@ -17,6 +17,7 @@ from backups.selectors import COMPONENTS
 from backups.services.own_storage import OwnStorage, may_change_own_storage, own_storage_of
 from backups.timing import EVERY, WEEKDAYS, Timing, next_runs, time_of_day
 from destinations.models import Destination
+from panel.accounts.choosing import one_of
 from panel.accounts.models import Account
 from panel.core.errors import Invalid
 from worker.clock import now
@@ -30,7 +31,6 @@ SCOPE_WORDS = {
     "config": ("settings-2", "Nginx, PHP-FPM"),
 }
 PRIORITIES = (("", "As each account's group says"), ("10", "High"), ("50", "Normal"), ("90", "Low"))
-MOST_IN_A_LIST = 200
 _MOST_PATTERNS, _LONGEST_PATTERN = 500, 400
 
 
@@ -99,10 +99,7 @@ class ScheduleForm(forms.Form):
         self._choose("every", [(hours, f"every {hours}" if hours > 1 else "every hour") for hours in EVERY])
         self._choose("hour", [(hour, time_of_day(hour, 0, twelve=twelve)) for hour in range(24)])
         accounts = Account.objects.visible_to(viewer).living()
-        self.fields["account"].queryset = accounts  # type: ignore[attr-defined]
-        self.many_accounts = accounts.count() > MOST_IN_A_LIST
-        if self.many_accounts:
-            self.fields["account"].widget = forms.TextInput(attrs={"list": "accounts", "autocomplete": "off"})
+        self.fields["account"] = one_of(self.fields["account"], accounts, "accounts")
         self.fields["destinations"].queryset = usable_destinations(viewer, schedule)  # type: ignore[attr-defined]
         self.own_storage = own_storage_of(schedule) if schedule is not None else None
         self.own: OwnStorageForm | None = None

@@ -17,7 +17,6 @@ urlpatterns = [
     path("backups/schedules/<int:number>/toggle/", schedules.schedule_toggle, name="schedule_toggle"),
     path("backups/schedules/<int:number>/delete/", schedules.schedule_delete, name="schedule_delete"),
     path("backups/schedules/<int:number>/undo/", schedules.schedule_undelete, name="schedule_undelete"),
-    path("backups/schedules/accounts/", schedules.account_suggest, name="account_suggest"),
     path("backups/schedules/<int:number>/key/", keys.schedule_key, name="schedule_key"),
     path("backups/schedules/<int:number>/key/rotate/", keys.schedule_key_rotate, name="schedule_key_rotate"),
     path("backups/schedules/<int:number>/key/try/", keys.schedule_key_try, name="schedule_key_try"),

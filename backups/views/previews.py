@@ -12,6 +12,7 @@ from backups.models import Schedule, Scope
 from backups.retention import about_how_many, preview
 from backups.timing import changes_clock, next_runs, spoken
 from destinations.models import Destination, DestinationKind
+from panel.accounts.choosing import account_meant
 from panel.accounts.models import Account, AccountStatus
 from panel.core.errors import PanelError
 from panel.core.text import count
@@ -75,7 +76,7 @@ def _whose(given: Any, viewer: Any) -> str:
     if (given.get("mode") or "server") == "server" and viewer.is_admin:
         many = accounts.filter(status=AccountStatus.ACTIVE).count()
         return f"all {count(many, 'account')}" if many != 1 else "the one account"
-    named = accounts.filter(uid=str(given.get("account") or "")).first()
+    named = account_meant(accounts, str(given.get("account") or ""))
     return named.name if named else "one account"
 
 
@@ -85,7 +86,7 @@ def _first(given: Any, viewer: Any, schedule: Schedule | None) -> FirstRun | Non
         return None
     account = None
     if (given.get("mode") or "server") != "server" or not viewer.is_admin:
-        account = Account.objects.visible_to(viewer).filter(uid=str(given.get("account") or "")).first()
+        account = account_meant(Account.objects.visible_to(viewer), str(given.get("account") or ""))
         if account is None:
             return None
     wanted = (str(getattr(each, "pk", each)) for each in _listed(given, "destinations"))

@@ -93,14 +93,6 @@ def timing_preview(request: HttpRequest) -> HttpResponse:
     return render(request, "backups/schedule_form.html#previews", {"preview": seen, "schedule": schedule, "oob": True})
 
 
-def account_suggest(request: HttpRequest) -> HttpResponse:
-    """Offer the accounts whose name begins with what was typed."""
-    typed = request.GET.get("account", "").strip()[:60]
-    accounts = Account.objects.visible_to(request.user).living().order_by("name")
-    found = accounts.filter(name__istartswith=typed) | accounts.filter(uid__istartswith=typed)
-    return render(request, "backups/schedule_form.html#accounts", {"accounts": found.distinct()[:_SUGGESTIONS]})
-
-
 @require_POST
 def schedule_run(request: HttpRequest, number: int) -> HttpResponse:
     """Start a schedule now, enabled or not."""
@@ -249,7 +241,6 @@ def _page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | None) -
         "schedule": schedule,
         "zones": zone_names(),
         "preview": previews(given, viewer=request.user, schedule=schedule, twelve=_twelve(request)),
-        "accounts": [],
     }
     return render(request, "backups/schedule_form.html", context, status=422 if form.is_wrong else 200)
 

@@ -15,6 +15,7 @@ from backups.selectors import neighbours, snapshots_visible
 from backups.spelling import clean, shown, unspell
 from backups.views.looking import look_at
 from destinations.models import Destination
+from panel.accounts.choosing import KINDS, SearchInput, account_meant
 from panel.accounts.models import Account
 from panel.audit.services import record
 from panel.core.errors import PanelError, Unavailable
@@ -23,6 +24,7 @@ from worker.asking import ask
 PAGE = 100
 LIST_PAGE = 50
 _MOST_CHOICES = 200
+_DIGITS = 12
 _SORTS = ("name", "size", "date")
 _TEXT_LIMIT = 256 << 10
 _PICTURE_LIMIT = 2 << 20
@@ -47,7 +49,7 @@ def snapshot_list(request: HttpRequest) -> HttpResponse:
         "newest": "?" + urlencode(filters) if before else "",
         "schedules": Schedule.objects.visible_to(request.user).present()[:_MOST_CHOICES],
         "accounts": accounts[:_MOST_CHOICES],
-        "many_accounts": len(accounts) > _MOST_CHOICES,
+        "search": _search(request.user, chosen["account"]) if len(accounts) > _MOST_CHOICES else "",
         "destinations": Destination.objects.all()[:_MOST_CHOICES] if request.user.is_admin else [],
         "kinds": SnapshotKind.choices,
         "chosen": chosen,
@@ -157,10 +159,20 @@ def _filtered(snapshots: Any, chosen: dict[str, str], viewer: Any) -> Any:
     if chosen["account"].isdecimal():
         snapshots = snapshots.filter(account=int(chosen["account"]))
     elif chosen["account"]:
-        snapshots = snapshots.filter(account__in=Account.objects.visible_to(viewer).filter(name=chosen["account"]))
+        mine = Account.objects.visible_to(viewer)
+        meant = account_meant(mine, chosen["account"])
+        snapshots = snapshots.filter(account__in=[meant] if meant else mine.filter(name=chosen["account"]))
     if chosen["kind"] in SnapshotKind.values:
         snapshots = snapshots.filter(kind=chosen["kind"])
     return snapshots
+
+
+def _search(viewer: Any, text: str) -> str:
+    """Return the field that searches accounts, with the name of the one that is chosen."""
+    number = int(text) if text.isdecimal() and len(text) < _DIGITS else 0
+    row = Account.objects.visible_to(viewer).filter(pk=number).first() if number else None
+    shown = KINDS["accounts"].offer(row).text if row else text
+    return SearchInput("accounts").render("account", shown, {"id": "account", "placeholder": "All; type to search"})
 
 
 def _accounts(viewer: Any) -> Any:

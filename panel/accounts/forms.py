@@ -9,6 +9,7 @@ from django import forms
 from django.contrib.auth.forms import PasswordChangeForm
 from django.utils import timezone
 
+from panel.accounts.choosing import one_of
 from panel.accounts.models import Account, Package, PriorityGroup, Role, User
 from panel.accounts.services.plans import NUMBERS, PERMISSIONS
 from panel.accounts.services.tokens import SCOPES, TokenData
@@ -67,7 +68,7 @@ class UserForm(forms.Form):
     def __init__(self, *args: Any, viewer: User, **named: Any) -> None:
         super().__init__(*args, **named)
         resellers = User.objects.filter(role=Role.RESELLER).order_by("username")
-        self.fields["reseller"].queryset = resellers  # type: ignore[attr-defined]
+        self.fields["reseller"] = one_of(self.fields["reseller"], resellers, "resellers")
         if not viewer.is_admin:
             del self.fields["role"], self.fields["reseller"]
 
@@ -102,8 +103,9 @@ class AccountForm(forms.Form):
         super().__init__(*args, **named)
         people = User.objects.visible_to(viewer)
         owners = people.filter(is_active=True).order_by("username")
-        self.fields["owner"].queryset = owners  # type: ignore[attr-defined]
-        self.fields["reseller"].queryset = people.filter(role=Role.RESELLER).order_by("username")  # type: ignore[attr-defined]
+        resellers = people.filter(role=Role.RESELLER).order_by("username")
+        self.fields["owner"] = one_of(self.fields["owner"], owners, "users")
+        self.fields["reseller"] = one_of(self.fields["reseller"], resellers, "resellers")
         if account is not None:
             del self.fields["name"]
         if not viewer.is_admin:
@@ -113,6 +115,17 @@ class AccountForm(forms.Form):
     def clean_domains(self) -> list[str]:
         """Return the lines."""
         return str(self.cleaned_data["domains"]).split()
+
+
+class ReassignForm(forms.Form):
+    """To whom the backups of a terminated account go."""
+
+    target = forms.ModelChoiceField(Account.objects.none(), label="Account", empty_label="Choose…")
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        living = Account.objects.living().order_by("name", "id")
+        self.fields["target"] = one_of(self.fields["target"], living, "accounts")
 
 
 class PackageForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -166,8 +179,9 @@ class TokenForm(forms.Form):
         super().__init__(*args, **named)
         self._viewer = viewer
         accounts = Account.objects.visible_to(viewer).living().order_by("name")
-        self.fields["account"].queryset = accounts  # type: ignore[attr-defined]
-        self.fields["user"].queryset = User.objects.filter(is_active=True).order_by("username")  # type: ignore[attr-defined]
+        users = User.objects.filter(is_active=True).order_by("username")
+        self.fields["account"] = one_of(self.fields["account"], accounts, "accounts")
+        self.fields["user"] = one_of(self.fields["user"], users, "users")
         if not viewer.is_admin:
             del self.fields["user"]
             self.fields["scopes"].choices = [(key, SCOPES[key]) for key in ("read", "run")]  # type: ignore[attr-defined]

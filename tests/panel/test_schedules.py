@@ -12,7 +12,6 @@ from backups.models import Repository, Schedule, Snapshot
 from backups.services.schedules import ScheduleData, schedule_create, schedule_run, schedules_tick
 from backups.timing import Timing, next_run, next_runs, sentence, spoken
 from destinations.models import Destination
-from panel.accounts.models import Account
 from panel.audit.models import AuditEvent
 from panel.core.errors import Invalid, NotAllowed
 from panel.options.models import Option
@@ -306,13 +305,6 @@ def test_a_run_that_needs_a_key_says_so_in_the_list(people: dict[str, Any], brow
     job = schedule_run(row, actor=people["root"])
     Job.objects.filter(pk=job.pk).update(state=State.FAILED, error_code="HF-REPO-KEY", finished_at=now())
     assert "Waits for its key" in browser("root").get("/backups/schedules/").content.decode()
-
-
-def test_accounts_are_offered_by_their_beginning_and_only_ones_own(people: dict[str, Any], browser: Any) -> None:
-    address = "/backups/schedules/accounts/?account=mal"
-    assert people["mallory_account"].uid in browser("root").get(address).content.decode()
-    assert people["mallory_account"].uid not in browser("alice").get(address).content.decode()
-    assert Account.objects.count() == 2
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, Max, Min, Q, Sum
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
 from panel.accounts.confirm import password_again
-from panel.accounts.forms import AccountForm
+from panel.accounts.forms import AccountForm, ReassignForm
 from panel.accounts.models import Account, AccountStatus, Package, PriorityGroup, Server
 from panel.accounts.services import hosting
 from panel.accounts.views.people import _extra, _need_manager
@@ -96,7 +96,7 @@ def account_detail(request: HttpRequest, number: int) -> HttpResponse:
         "count": shown.count(), "jobs": account.jobs.order_by("-id")[:6],
         "schedules": account.schedules.filter(deleted_at=None)[:10],
         "may_edit": account.status != AccountStatus.TERMINATED and (request.user.is_admin or request.user.is_reseller),
-        "targets": Account.objects.living().order_by("name") if account.status == AccountStatus.TERMINATED else (),
+        "reassign": ReassignForm() if account.status == AccountStatus.TERMINATED and request.user.is_admin else None,
     }  # fmt: skip
     return render(request, "accounts/account_detail.html", context)
 
@@ -179,7 +179,10 @@ def orphan_reassign(request: HttpRequest, number: int) -> HttpResponse:
     """Give the backups of a terminated account to a living one; administrators only."""
     need_admin(request)
     orphan = _account(request, number)
-    target = get_object_or_404(Account.objects.living(), pk=_number(request.POST.get("target", "")))
+    form = ReassignForm(request.POST)
+    if not form.is_valid():
+        raise Invalid(" ".join(form.errors["target"]))
+    target = form.cleaned_data["target"]
     moved = hosting.orphans_reassign(orphan, target, actor=request.user)
     messages.success(request, f"{moved} restore point{'' if moved == 1 else 's'} belong to “{target.name}” now.")
     return redirect("accounts:account_detail", target.pk)
@@ -205,9 +208,3 @@ def _account(request: HttpRequest, number: int) -> Account:
 def _visible_snapshots(account: Account, snapshots: Any) -> Any:
     whole = snapshots.filter(damaged_at=None)
     return whole if account.package.server_backups else whole.filter(repository__account__isnull=False)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise Http404
-    return int(text)
