@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backups.session.giving import Giver, is_plain
+from panel.accounts.middleware import ACTING
 from panel.audit.models import AuditEvent
 from panel.core.errors import Invalid
 from panel.options.models import Option
@@ -85,6 +86,21 @@ def test_the_form_shows_the_conditions_to_customers_and_takes_their_ticks(site: 
         assert browser.post(address, sent | {"condition": condition_mark(condition)}).status_code == 302
     with signed_in(site.people, "root") as browser:
         assert "Newer orders" not in browser.get(address).content.decode()
+
+
+@pytest.mark.django_db
+def test_nobody_accepts_conditions_in_somebody_elses_name(site: Site) -> None:  # noqa: F811
+    snapshot = site.pretended()
+    mark = condition_mark(condition_save("Newer orders are lost.", actor=site.people["root"]))
+    sent = {"target": "in_place", "overwrite": "if-different", "safety": "on", "path": f"{site.top}/notes.txt"}
+    with signed_in(site.people, "root") as browser:
+        session = browser.session
+        session[ACTING] = site.people["alice"].pk
+        session.save()
+        address = f"/snapshots/{snapshot.pk}/restore/"
+        assert "Only the customer can accept these" in browser.get(address).content.decode()
+        assert browser.post(address, sent | {"condition": mark}).status_code == 422
+    assert not Restore.objects.exists()
 
 
 @pytest.mark.django_db
