@@ -29,29 +29,23 @@ class Claims:
 
     def claim(self, key: bytes) -> bool:
         """Claim a 32-byte key; False if it was claimed before."""
+        number = int.from_bytes(key[:4], "big")
         with self._guard:
-            if self._tables and (answer := self._claim_shared(key)) is not None:
-                return answer
+            for size, table in self._tables:
+                start = number % size * _BUCKET
+                bucket = table[start : start + _BUCKET]
+                found = bucket.find(key)
+                if found >= 0 and found % _SLOT == 0:
+                    return False
+                # Buckets are filled from the left, and nothing ever leaves one.
+                used = -(-len(bucket.rstrip(b"\0")) // _SLOT) * _SLOT
+                if used < _BUCKET:
+                    table[start + used : start + used + _SLOT] = key
+                    return True
             if key in self._private:
                 return False
             self._private.add(key)
             return True
-
-    def _claim_shared(self, key: bytes) -> bool | None:
-        """Claim a key in the first table whose bucket for it has room; None if there is none."""
-        number = int.from_bytes(key[:4], "big")
-        for size, table in self._tables:
-            start = number % size * _BUCKET
-            bucket = table[start : start + _BUCKET]
-            found = bucket.find(key)
-            if found >= 0 and found % _SLOT == 0:
-                return False
-            # Buckets are filled from the left, and nothing ever leaves one.
-            used = -(-len(bucket.rstrip(b"\0")) // _SLOT) * _SLOT
-            if used < _BUCKET:
-                table[start + used : start + used + _SLOT] = key
-                return True
-        return None
 
 
 class Known:

@@ -113,8 +113,7 @@ class PackWriter:
 
     def add(self, kind: BlobType, blob_id: bytes, plain: Buffer) -> int:
         """Seal and add a blob; return the bytes it takes in the pack."""
-        sealed, plain_size = seal_blob(self._key, self._codec, kind, plain, compress=self._compress)
-        return self.add_sealed(kind, blob_id, sealed, plain_size)
+        return self.add_sealed(kind, blob_id, *seal_blob(self._key, self._codec, kind, plain, compress=self._compress))
 
     def add_sealed(self, kind: BlobType, blob_id: bytes, sealed: bytes, plain_size: int) -> int:
         """Add a blob that is sealed already; return the bytes it takes in the pack, entry included."""

@@ -193,7 +193,11 @@ class Saver:
     ) -> tuple[list[bytes], bool]:
         """Save the items of a folder one by one; the second value says that nothing is known to be as it was."""
         if not before:
-            fresh = [self.node(folder, entry, prefix + entry.name, None) for entry in entries]
+            any_node, of_file = self.node, self.file_node
+            fresh = [
+                (of_file if entry.kind == "file" else any_node)(folder, entry, prefix + entry.name, None)
+                for entry in entries
+            ]
             return [node for node in fresh if node is not None], False
         nodes: list[bytes] = []
         for entry in entries:

@@ -146,8 +146,16 @@ class FsFolder:
     def slurp(self, entry: Entry, limit: int) -> tuple[Entry, bytes] | None:
         """Read a small file with as few calls as can be: most files of a server are read here."""
         context = self._context
+        options = context.options
         if native_slurp is not None and entry.size <= limit:
-            whole = self._slurp_quickly(entry, native_slurp)
+            single = options.owners is not None
+            try:
+                whole = native_slurp(
+                    self._fd, entry.name, FILE_FLAGS, context.noatime, entry.inode, entry.device, entry.size,
+                    entry.mtime, entry.ctime, single, options.xattrs,
+                )  # fmt: skip
+            except OverflowError:  # a time that only Python's own numbers hold
+                whole = None
             if whole is not None:
                 return entry, whole
         fd = self._openat(entry, FILE_FLAGS)
@@ -176,18 +184,6 @@ class FsFolder:
         finally:
             os.close(fd)
         return entry, data
-
-    def _slurp_quickly(self, entry: Entry, read: Callable[..., bytes | None]) -> bytes | None:
-        context = self._context
-        options = context.options
-        single = options.owners is not None
-        try:
-            return read(
-                self._fd, entry.name, FILE_FLAGS, context.noatime, entry.inode, entry.device, entry.size, entry.mtime,
-                entry.ctime, single, options.xattrs,
-            )  # fmt: skip
-        except OverflowError:
-            return None
 
     def enter(self, entry: Entry) -> SourceFolder:
         if self._depth >= MAX_DEPTH:
