@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from restores.models import Download
 from worker.states import LIVE, State
 
 _STRAY = timedelta(days=1)
+_ARCHIVE = re.compile(r"[0-9a-f]{32}\.(zip|tar\.gz)").fullmatch
 
 
 def downloads_kept() -> int:
@@ -84,12 +88,18 @@ def _drop(download: Download, moment: datetime) -> None:
 
 
 def _strays(moment: datetime) -> int:
-    folder, gone = Path(settings.DOWNLOADS_DIR), 0
-    if not folder.is_dir():
-        return 0
+    """Remove files that no download has any more, and archives that a worker was killed over."""
     known = set(Download.objects.exclude(file="").values_list("file", flat=True))
-    for path in folder.iterdir():
-        if path.name not in known and path.lstat().st_mtime < (moment - _STRAY).timestamp() and not path.is_dir():
-            path.unlink(missing_ok=True)
-            gone += 1
+    gone = _swept(Path(settings.DOWNLOADS_DIR), moment, lambda name: name not in known)
+    return gone + _swept(Path(settings.WORKSPACE_DIR), moment, lambda name: _ARCHIVE(name) is not None)
+
+
+def _swept(folder: Path, moment: datetime, is_stray: Callable[[str], object]) -> int:
+    gone = 0
+    with suppress(FileNotFoundError, PermissionError):
+        for path in folder.iterdir():
+            old = path.lstat().st_mtime < (moment - _STRAY).timestamp()
+            if old and is_stray(path.name) and not path.is_dir():
+                path.unlink(missing_ok=True)
+                gone += 1
     return gone

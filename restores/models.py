@@ -12,6 +12,7 @@ from backups.models import Snapshot
 from panel.accounts.models import Account
 from panel.core.querysets import ScopedQuerySet
 from worker.models import Job
+from worker.states import State
 
 
 class Overwrite(models.TextChoices):
@@ -70,6 +71,14 @@ class Restore(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = OwnedQuerySet.as_manager()
+
+    @property
+    def may_be_undone(self) -> bool:
+        """Whether an undo may start: it has ended, its safety snapshot is there, and no undo runs or succeeded."""
+        if self.safety is None or self.safety.removed_at is not None or self.job.is_live:
+            return False
+        undo: Restore | None = getattr(self, "undone_by", None)
+        return undo is None or undo.job.state in (State.FAILED, State.ABORTED)
 
     class Meta:
         indexes = [models.Index(fields=["account", "-created_at"], name="restore_of_account")]

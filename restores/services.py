@@ -28,7 +28,7 @@ from restores.models import ArchiveFormat, Download, Overwrite, Restore, Target
 from worker.clock import now
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
 from worker.models import Job
-from worker.states import ENDED, LIVE, Kind
+from worker.states import ENDED, LIVE, Kind, State
 
 MOST_BUILDING = 5
 """Downloads of one account that may wait or be built at one time."""
@@ -97,12 +97,15 @@ def restore_undo(restore: Restore, *, actor: Any) -> Restore:
         raise Conflict("There is no safety snapshot of this restore any more.")
     if restore.job.state not in ENDED:
         raise Conflict("This restore is still running.")
-    if Restore.objects.filter(undo_of=restore).exists():
+    if not restore.may_be_undone:
         raise Conflict("This restore was undone already.")
     request = RestoreRequest(
         undo_parts(restore), overwrite=Overwrite.ALWAYS, mirror=restore.safety_whole, exact=actor.is_admin
     )
-    return restore_request(request, actor=actor, undo_of=restore)[0]
+    with transaction.atomic():
+        # One that failed or was stopped makes room for another try.
+        Restore.objects.filter(undo_of=restore, job__state__in=(State.FAILED, State.ABORTED)).update(undo_of=None)
+        return restore_request(request, actor=actor, undo_of=restore)[0]
 
 
 def undo_parts(restore: Restore) -> list[Part]:

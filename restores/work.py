@@ -188,7 +188,12 @@ class DownloadPlan:
         if done is None:
             return failure(running.error)
         moment, days = now(), number("download_days")
-        _hand_out(self._file)
+        try:
+            _hand_out(self._file)
+        except OSError as error:
+            running.context.log(f"could not be moved among the downloads: {error.strerror}", level="error")
+            text = f"The archive is built, and could not be moved among the downloads: {error.strerror}."
+            return Outcome(State.FAILED, code=CODE, error=text, guidance=GUIDANCE)
         Download.objects.filter(pk=self._download.pk).update(
             file=self._file.name,
             size=done["size"],
@@ -221,7 +226,12 @@ def run_download(claim: Claim) -> None:
     except (PanelError, LookupError) as error:
         item_finish(claim, _refused(error))
         return
-    if full := first_problem(Room("downloads", Path(settings.DOWNLOADS_DIR)), Room("the cache", settings.CACHE_DIR)):
+    places = {
+        "downloads": settings.DOWNLOADS_DIR,
+        "the workspace": settings.WORKSPACE_DIR,
+        "the cache": settings.CACHE_DIR,
+    }
+    if full := first_problem(*(Room(name, Path(folder)) for name, folder in places.items())):
         item_finish(claim, Outcome(State.FAILED, code=CODE, error=full, guidance=GUIDANCE))
         return
     plan = DownloadPlan(download, parts)
@@ -232,11 +242,16 @@ def run_download(claim: Claim) -> None:
 
 
 def _hand_out(file: Path) -> None:
+    """Move an archive to where pages take it from; half of it stays nowhere.  OSError."""
     folder = Path(settings.DOWNLOADS_DIR)
     info = folder.stat()
     if os.geteuid() == 0:
         os.chown(file, info.st_uid, info.st_gid)
-    shutil.move(file, folder / file.name)
+    try:
+        shutil.move(file, folder / file.name)
+    except OSError:
+        (folder / file.name).unlink(missing_ok=True)
+        raise
 
 
 def _of_now(stored: list[dict[str, Any]]) -> tuple[list[Part], Repository]:

@@ -96,13 +96,7 @@ def job_detail(request: HttpRequest, number: int) -> HttpResponse:
 def _facts(request: HttpRequest, job: Job) -> dict[str, Any]:
     """Return what is shown of a job besides its log."""
     restore = getattr(job, "restore", None) if job.kind == "restore" else None
-    can_undo = bool(
-        restore
-        and restore.safety_id
-        and not job.is_live
-        and not hasattr(restore, "undone_by")
-        and restore.safety.removed_at is None
-    )
+    can_undo = restore is not None and restore.may_be_undone
     items = Paginator(items_visible(job, request.user), ITEMS).get_page(request.GET.get("items"))
     admin = request.user.is_admin  # type: ignore[union-attr]
     return {

@@ -525,3 +525,40 @@ def test_a_home_that_vanished_makes_no_empty_snapshot(site: Site) -> None:  # no
     assert list(Snapshot.objects.all()) == [snapshot]
     assert site.restore(snapshot, "notes.txt").job.state == "failed"
     assert not site.home.exists()
+
+
+def test_an_undo_that_failed_can_be_tried_again_and_one_that_did_not_cannot(site: Site) -> None:  # noqa: F811
+    snapshot = site.back_up()
+    (site.home / "notes.txt").write_text("changed")
+    restore = site.restore(snapshot, "notes.txt")
+    first = restore_undo(restore, actor=site.people["alice"])
+    with pytest.raises(Conflict, match="undone already"):
+        restore_undo(Restore.objects.get(pk=restore.pk), actor=site.people["alice"])
+    assert job_cancel(first.job, by="alice")
+    undone(site, Restore.objects.get(pk=restore.pk))
+    assert (site.home / "notes.txt").read_text() == "changed"
+    with pytest.raises(Conflict, match="undone already"):
+        restore_undo(Restore.objects.get(pk=restore.pk), actor=site.people["alice"])
+
+
+def test_an_archive_that_cannot_be_handed_out_leaves_nothing_behind(
+    site: Site,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    snapshot = site.back_up()
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("restores.work.shutil.move", full)
+    download = built(site, [site.part(snapshot, "")], "zip")
+    assert (download.job.state, download.job.error_code) == ("failed", "HF-NO-ROOM")
+    assert not list(Path(settings.DOWNLOADS_DIR).iterdir())
+    assert not list(Path(settings.WORKSPACE_DIR).iterdir())
+    for name in ("0" * 32 + ".tar.gz", "worker-1.lock"):
+        left = Path(settings.WORKSPACE_DIR) / name
+        left.write_bytes(b"x")
+        os.utime(left, (0, 0))
+    assert downloads_tick(now()) == 1
+    assert [path.name for path in Path(settings.WORKSPACE_DIR).iterdir()] == ["worker-1.lock"]
