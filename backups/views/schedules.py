@@ -19,6 +19,7 @@ from backups.selectors import SchedulePage, schedules_page, unsaved_keys
 from backups.services import schedules as verbs
 from backups.services.own_storage import own_storage_of
 from backups.views.previews import previews
+from destinations.models import DestinationKind
 from destinations.services import destination_test, test_is_running
 from panel.accounts.models import Account, Server
 from panel.core.errors import PanelError
@@ -53,7 +54,7 @@ def schedule_create(request: HttpRequest) -> HttpResponse:
             _blame(form, error)
         else:
             if request.POST.get("run"):
-                _run(request, schedule)
+                _run_first(request, schedule)
             messages.success(request, f"“{schedule.name}” is made. Save its key outside this server.")
             return _after_save(request, schedule)
     return _page(request, form, None)
@@ -171,6 +172,15 @@ def _run(request: HttpRequest, schedule: Schedule) -> None:
         messages.error(request, str(error))
     else:
         messages.info(request, f"“{job.name}” starts.")
+
+
+def _run_first(request: HttpRequest, schedule: Schedule) -> None:
+    """Start a new schedule, unless it goes to a server whose identity nobody has confirmed yet."""
+    own = own_storage_of(schedule)
+    if own is not None and own.kind == DestinationKind.SFTP:
+        messages.info(request, "Confirm the server's identity, which its test shows; then press Run now.")
+    else:
+        _run(request, schedule)
 
 
 def _back(request: HttpRequest) -> HttpResponse:

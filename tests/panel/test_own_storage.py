@@ -182,6 +182,14 @@ def test_the_run_writes_there_and_what_is_let_go_keeps_its_restore_points(
     assert f'name="destinations" value="{place.pk}"' in page, "it is one like others now"
 
 
+def test_no_run_starts_to_a_server_whose_identity_was_not_confirmed(people: dict[str, Any], browser: Any) -> None:
+    sftp = own(kind="sftp", host="backup.example", user="u", password=SECRET)
+    browser("root").post("/backups/schedules/new/", filled(people, run="on", **sftp))
+    assert set(Job.objects.values_list("kind", flat=True)) == {Kind.TEST}
+    browser("root").post("/backups/schedules/new/", filled(people, run="on", **S3))
+    assert Job.objects.filter(kind=Kind.BACKUP).exists()
+
+
 def test_what_was_never_used_goes_when_it_is_let_go(people: dict[str, Any], browser: Any) -> None:
     root = browser("root")
     root.post("/backups/schedules/new/", filled(people, **S3))
