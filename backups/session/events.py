@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from backups.spelling import shown
+
 _PIECE = 4000
 _AT_ONCE = 4096
 """Bytes with the line's end that the kernel writes to a pipe without mixing them with others' (PIPE_BUF)."""
@@ -22,10 +24,11 @@ _numbers = count()
 
 
 def say(event: str, item: int = 0, **fields: Any) -> None:
-    """Write a line.  Long texts are cut; lists of entries go out only from the one process that answers."""
+    """Write a line.  Long texts are cut, and what is no text in them (a name that is no UTF-8) stands as ``?``."""
     for name, value in fields.items():
-        if isinstance(value, str) and len(value) > 1500 and name != "path":
-            fields[name] = value[:1500] + "…"
+        if isinstance(value, str):
+            text = value if len(value) <= 1500 or name == "path" else value[:1500] + "…"
+            fields[name] = text.encode("utf-8", "replace").decode()
     line = msgspec.json.encode({"event": event, "item": item, **fields})
     if len(line) < _AT_ONCE:
         _write(line)
@@ -59,13 +62,18 @@ class SaidProgress:
         moment = self._clock()
         if moment - self._last >= 0.5:
             self._last = moment
-            say("progress", self._item, files=files, bytes=bytes, total=total_bytes, current=item[-300:])
+            say("progress", self._item, files=files, bytes=bytes, total=total_bytes, current=_readable(item)[-300:])
 
     def problem(self, path: str, message: str) -> None:
         """Say what was left out; the first hundred by name."""
         self.problems += 1
         if self.problems <= 100:
-            say("problem", self._item, path=path[-1000:], message=message)
+            say("problem", self._item, path=_readable(path)[-1000:], message=message)
+
+
+def _readable(path: str) -> str:
+    """Return a path as people read it; escapes that stand in it already stay as they are."""
+    return shown(os.fsencode(path)).replace("\\\\", "\\")
 
 
 def say_list(event: str, item: int, entries: list[dict[str, Any]], **fields: Any) -> None:

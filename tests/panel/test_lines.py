@@ -50,3 +50,16 @@ def test_every_line_is_short_enough_to_be_written_at_once(text: str, portion: in
     lines = Lines()
     found = [said for at in range(0, len(stream), portion) for said in lines.take(stream[at : at + portion])]
     assert [each["more"] for each in found] == [[json.loads(json.dumps(text))]]
+
+
+def test_names_that_are_no_text_stop_no_backup(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(events, "_write", written.append)
+    progress = events.SaidProgress(7, iter(range(10, 100)).__next__)
+    progress.update(item=os.fsdecode(b"caf\xe9\n.txt"))
+    progress.problem(os.fsdecode(b"\xff/x"), "no: '\udcff'")
+    events.say("error", 7, message="[Errno 2] '\udcff\ud800'")
+    current, problem, error = list(Lines().take(b"".join(line + b"\n" for line in written)))
+    assert current["current"] == "caf\\xe9\\x0a.txt"
+    assert (problem["path"], problem["message"]) == ("\\xff/x", "no: '?'")
+    assert error["message"] == "[Errno 2] '??'"
