@@ -89,7 +89,7 @@ def _days(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> dict[dat
     days: dict[date, dict[str, int]] = defaultdict(dict)
     jobs = Job.objects.visible_to(viewer).filter(finished_at__gte=begin, finished_at__lt=end)
     jobs = jobs.filter(kind=Kind.BACKUP, state__in=ENDED).order_by()
-    rows = jobs.annotate(on=TruncDate("finished_at", tzinfo=zone)).values("on", "state").annotate(many=Count("pk"))
+    rows = jobs.annotate(on=TruncDate("finished_at", tzinfo=zone)).values("on", "state").annotate(many=Count("*"))
     for row in rows:
         days[row["on"]][row["state"]] = row["many"]
     missed = Event.objects.filter(kind="schedule.overdue", at__gte=begin, at__lt=end)

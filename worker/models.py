@@ -64,6 +64,7 @@ class Job(models.Model):
             models.Index(fields=["subject", "-id"], name="job_subject"),
             models.Index(fields=["finished_at"], name="job_finished"),
             models.Index(fields=["finished_at"], condition=Q(state__in=["failed", "partial"]), name="job_bad"),
+            models.Index(fields=["account", "finished_at", "state"], condition=Q(kind="backup"), name="job_days"),
         ]
 
     def __str__(self) -> str:

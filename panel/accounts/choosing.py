@@ -106,7 +106,7 @@ class SearchInput(forms.TextInput):
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
         """Return the field, the button-less list, and where its offers come from."""
         context = self.get_context(name, value, attrs)
-        context |= {"source": f"{reverse('accounts:offers', args=[self.kind])}?of={name}", "kind": self.kind}
+        context["source"] = f"{reverse('accounts:offers')}?kind={self.kind}&of={name}"
         return render_to_string("components/search_choice.html", context)
 
 

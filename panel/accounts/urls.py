@@ -52,7 +52,7 @@ urlpatterns = [
     path("priorities/<int:number>/", plans.priority_update, name="priority_update"),
     path("priorities/<int:number>/default/", plans.priority_default, name="priority_default"),
     path("priorities/<int:number>/delete/", plans.priority_delete, name="priority_delete"),
-    path("choices/<slug:kind>/", choosing.offer_list, name="offers"),
+    path("choices/", choosing.offer_list, name="offers"),
     path("mail/", mail.mail_log, name="mail_log"),
     path("mail/test/", mail.mail_test, name="mail_test"),
 ]

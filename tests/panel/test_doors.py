@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db
 OPEN = {"sign-in/", "sign-in/code/", "health", "password/forgot/", "welcome/<slug:secret>/", "sso/<slug:secret>/"}
 # Everybody who signed in; what is on them is each person's own.
 ALL = {"", "sign-out/", "me/", "me/sessions/end/", "theme/", "tasks/active/", "backups/schedules/",
-       "backups/schedules/new/", "backups/schedules/preview/", "choices/<slug:kind>/",
+       "backups/schedules/new/", "backups/schedules/preview/", "choices/",
        "backups/schedules/run/", "backups/history/",
        "backups/restore/", "restore/", "restores/new/", "restores/basket/", "restores/basket/add/",
        "restores/basket/remove/", "downloads/", "acting/stop/", "me/two-factor/", "me/two-factor/off/",
@@ -174,9 +174,7 @@ SEEN_BY = {
 
 
 def path_of(address: str, number: int = 1) -> str:
-    path = "/" + address.replace("<int:number>", str(number)).replace("<slug:group>", "general").replace(
-        "<slug:kind>", "accounts"
-    )
+    path = "/" + address.replace("<int:number>", str(number)).replace("<slug:group>", "general")
     path = path.replace("<uid:uid>", "alice-0000").replace("<verb:verb>", "suspend")
     return path.replace("<slug:secret>", "x" * 43).replace("<slug:mark>", "0" * 20)
 

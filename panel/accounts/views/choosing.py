@@ -8,8 +8,9 @@ from django.shortcuts import render
 from panel.accounts.choosing import KINDS, offers
 
 
-def offer_list(request: HttpRequest, kind: str) -> HttpResponse:
-    """List what fits the text of the field that ``of`` names, among what the viewer may know."""
+def offer_list(request: HttpRequest) -> HttpResponse:
+    """List the rows of ``kind`` that fit the text of the field that ``of`` names, among what the viewer may know."""
+    kind = request.GET.get("kind", "accounts")
     if kind not in KINDS:
         raise Http404
     name = request.GET.get("of", "q")[:60]
