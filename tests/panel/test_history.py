@@ -346,7 +346,7 @@ def test_the_heat_map_shows_the_worst_of_each_day_in_the_readers_zone(people: di
     assert [len(row["cells"]) for row in rows] == [18] * 7
     cell = next(cell for cell in rows[5]["cells"] if cell["today"])
     assert (cell["state"], cell["text"]) == ("failed", "Sat, Nov 21: something failed")
-    assert newest_trouble(days, date(2026, 11, 21)).startswith("Today 1 of 3 runs failed. Before that, Nov 17")
+    assert newest_trouble(days, date(2026, 11, 21)).startswith("Today, 1 of 3 runs failed. Before that, Nov 17")
     assert heat_map(people["mallory"], today, ZoneInfo("UTC")) == {}
 
 
