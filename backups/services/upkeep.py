@@ -28,7 +28,8 @@ _A_NIGHT = 500
 def removable(repository: Repository | None = None, moment: datetime | None = None) -> Any:
     """Return the snapshots that a cleanup may remove: marked long enough ago, or safety snapshots past their days.
 
-    Locked ones stay, and what retention marked stays as long as nothing else whole of that account is there.
+    Locked ones stay, and what retention marked stays as long as nothing else whole of that account is there; a safety
+    snapshot is none, it holds what a restore touched.
     """
     moment = moment or now()
     limits = options("hold_days", "safety_days")
@@ -37,6 +38,7 @@ def removable(repository: Repository | None = None, moment: datetime | None = No
     others = Snapshot.objects.present().filter(
         repository=OuterRef("repository"), account=OuterRef("account"), damaged_at=None, marked_at=None
     )
+    others = others.exclude(kind=SnapshotKind.SAFETY)
     rows = Snapshot.objects.present().exclude(locked_until__gt=moment)
     rows = rows.filter(Q(marked_at__lte=held) | Q(kind=SnapshotKind.SAFETY, taken_at__lte=safe))
     rows = rows.filter(~Q(marked_why=MarkedWhy.RETENTION) | Exists(others))

@@ -9,6 +9,7 @@ import pytest
 
 from backups.models import Repository, Schedule, Snapshot
 from backups.retention import apply_retention, preview, verdicts
+from backups.services.upkeep import removable
 from panel.core.errors import Invalid
 from worker.clock import now
 
@@ -137,3 +138,12 @@ def test_a_new_schedule_is_previewed_on_the_most_similar_one_its_viewer_sees(
     seen = preview(None, {"last": 1}, like=like, viewer=people["alice"])
     assert seen is not None and seen.schedule == schedule
     assert preview(None, {"last": 1}, like=like, viewer=people["mallory"]) is None
+
+
+def test_a_safety_snapshot_does_not_let_the_last_whole_one_go(schedule: Schedule) -> None:
+    Snapshot.objects.update(marked_at=now() - timedelta(days=400), marked_why="retention")
+    repository = Repository.objects.get()
+    snapshot(schedule, repository, now(), kind="safety")
+    assert not removable().exists()
+    snapshot(schedule, repository, now())
+    assert removable().count() == 10
