@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from binascii import unhexlify
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from backups.engine.names import name_json
 from backups.engine.ports import Entry
@@ -19,18 +18,15 @@ _CONTENT, _NO_CONTENT = b',"content":[', b',"content":[]}'
 _ATTRIBUTES, _NO_TEXT = b',"extended_attributes":[', (b"\\ufffd", "\ufffd".encode())
 _SUBTREE = b',"subtree":"'
 _NODE_OF_FOLDER = b'{"name":%b,"type":"dir",'
+_COMMA = ord(",")
 _ID = 64
 """Characters of an id."""
 
 Encode = Callable[[Entry], bytes | None]
 
 
-class Span(NamedTuple):
-    """Where the node of an item stands in the tree.  ``subtree`` is the id of a folder's own tree, else empty."""
-
-    start: int
-    stop: int
-    subtree: str
+Span = tuple[int, int, str]
+"""Where the node of an item starts and stops in the tree, and the id of a folder's own tree, else ``""``."""
 
 
 class _Differs(Exception):
@@ -60,7 +56,7 @@ class Matcher:
         try:
             for entry in entries:
                 if spans:
-                    if tree[at : at + 1] != b",":
+                    if tree[at] != _COMMA:
                         return None
                     at += 1
                 kind = entry.kind
@@ -71,20 +67,30 @@ class Matcher:
                     stop, subtree = _folder(tree, at, entry)
                 else:
                     stop = self._special(tree, at, entry)
-                spans.append(Span(at, stop, subtree))
+                spans.append((at, stop, subtree))
                 at = stop
-        except (_Differs, ValueError):
+        except (_Differs, ValueError, IndexError):
             return None
         return spans if tree[at:] == _TAIL else None
 
     def _file(self, tree: bytes, at: int, entry: Entry) -> int:
         node = self._file_node(entry)
-        if node is None or not tree.startswith(node[: -len(_NO_CONTENT)], at):
+        if node is None:
             raise _Differs
-        start = _content(tree, at + len(node) - len(_NO_CONTENT))
+        # The usual file has no attributes and goes on with its content right away.
+        if tree.startswith(node[:-2], at):
+            start = at + len(node) - 2
+        elif tree.startswith(node[: -len(_NO_CONTENT)], at):
+            start = _content(tree, at + len(node) - len(_NO_CONTENT))
+        else:
+            raise _Differs
         stop = tree.find(b"]}", start)
         if stop < 0 or (stop > start) != (entry.size > 0):
             raise _Differs
+        if stop - start == _ID + 2:
+            if not self._has(0, unhexlify(tree[start + 1 : stop - 1])):
+                raise _Differs
+            return stop + 2
         for quoted in tree[start:stop].split(b",") if entry.size else ():
             if len(quoted) != _ID + 2 or not self._has(0, unhexlify(quoted[1:-1])):
                 raise _Differs

@@ -179,13 +179,13 @@ class Saver:
             counts.total_bytes_processed += sum(files)
             self._on_progress(len(files), sum(files), prefix + entries[-1].name)
         fresh = {
-            number: self.dir_node(folder, entry, prefix + entry.name, spans[number].subtree)
+            number: self.dir_node(folder, entry, prefix + entry.name, spans[number][2])
             for number, entry in enumerate(entries)
             if entry.kind == "dir"
         }
-        if all(node == raw[spans[number].start : spans[number].stop] for number, node in fresh.items()):
+        if all(node == raw[slice(*spans[number][:2])] for number, node in fresh.items()):
             return [], True
-        nodes = (fresh.get(number, raw[span.start : span.stop]) for number, span in enumerate(spans))
+        nodes = (fresh.get(number, raw[span[0] : span[1]]) for number, span in enumerate(spans))
         return [node for node in nodes if node is not None], False
 
     def _items(
@@ -324,7 +324,20 @@ class Saver:
         return _Kept(entry, old)
 
     def _bare_node(self, entry: Entry) -> bytes:
-        return self._encode(entry, b"", entry.size, ())
+        return file_node(
+            self._zone,
+            entry.name,
+            go_mode(entry.mode),
+            entry.mtime,
+            entry.ctime,
+            self._owner_of(entry).json,
+            entry.inode,
+            entry.device,
+            entry.size,
+            entry.links,
+            b"",
+            "",
+        )
 
     def encode_kept(self, kept: _Kept) -> bytes:
         """Return the node of an unchanged file: its metadata as it is now, its content as it was."""

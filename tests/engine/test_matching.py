@@ -78,8 +78,8 @@ def case() -> _Case:
 def test_what_is_as_it_was_is_found_with_its_places(case: _Case) -> None:
     spans = Matcher(_file, _special, lambda *_: True).match(case.tree, case.entries)
     assert spans is not None
-    assert [case.tree[span.start : span.stop] for span in spans] == case.nodes
-    assert [span.subtree for span in spans] == ["", "", "", "", SUBTREE, "", ""]
+    assert [case.tree[start:stop] for start, stop, _ in spans] == case.nodes
+    assert [subtree for _, _, subtree in spans] == ["", "", "", "", SUBTREE, "", ""]
 
 
 def test_an_empty_folder_matches_an_empty_tree() -> None:
