@@ -118,7 +118,7 @@ def schedule_run(
 ) -> Job:
     """Start a schedule now, enabled or not.  Conflict while it waits or runs already."""
     subject = f"schedule:{schedule.pk}"
-    if Job.objects.filter(subject=subject, state__in=LIVE).exists() and trigger != SnapshotKind.SCHEDULED:
+    if trigger != SnapshotKind.SCHEDULED and Job.objects.filter(subject=subject, state__in=LIVE).exists():
         raise Conflict(f"“{schedule.name}” is running already; the banner shows how far it is.")
     with transaction.atomic():
         job = job_enqueue(
@@ -164,7 +164,7 @@ def schedules_tick(moment: datetime) -> list[Job]:
     jobs: list[Job] = []
     began = time.monotonic()
     due = Schedule.objects.present().filter(is_enabled=True, next_run_at__lte=moment).order_by("next_run_at")
-    for schedule in due.select_related("server", "account__priority")[:_AT_ONCE]:
+    for schedule in due.select_related("server", "account__priority").prefetch_related("destinations")[:_AT_ONCE]:
         job = _start_due(schedule, moment)
         if job is not None:
             jobs.append(job)
@@ -231,19 +231,23 @@ def _skipped(schedule: Schedule, key: str, moment: datetime, reason: str) -> Job
 
 def repository_for(destination: Destination, schedule: Schedule) -> Repository:
     """Return the repository a schedule writes to at a destination; its row is made the first time."""
-    several = Server.objects.count() > 1
-    shared = f"server-{schedule.server_id}" if several else "server"
-    path = schedule.account.uid if schedule.account else shared
+    path = schedule.account.uid if schedule.account else _shared_path(schedule)
     repository, _ = Repository.objects.get_or_create(
         destination=destination, path=path, defaults={"account": schedule.account}
     )
     return repository
 
 
+def _shared_path(schedule: Schedule) -> str:
+    return f"server-{schedule.server_id}" if Server.objects.count() > 1 else "server"
+
+
 def _items(schedule: Schedule) -> list[ItemRequest | ItemsRequest]:
     everybody = Account.objects.filter(server=schedule.server, status=AccountStatus.ACTIVE)
     items: list[ItemRequest | ItemsRequest] = []
-    for destination in schedule.destinations.filter(removed_at=None):
+    for destination in schedule.destinations.all():
+        if destination.removed_at is not None:
+            continue
         repository = repository_for(destination, schedule)
         spec, lease = {"repository": repository.pk, "destination": destination.name}, repository.lease
         items.append(

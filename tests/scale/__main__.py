@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
+from functools import partial
 from itertools import chain
+from zoneinfo import ZoneInfo
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings.test")
 
@@ -16,10 +18,12 @@ import django
 
 django.setup()
 
+from django.core.cache import cache  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.test.utils import setup_test_environment  # noqa: E402
 
 from backups.models import Schedule  # noqa: E402
+from backups.safety import heat_map  # noqa: E402
 from backups.services.schedules import schedules_tick  # noqa: E402
 from panel.accounts.models import User  # noqa: E402
 from panel.options.models import Option  # noqa: E402
@@ -64,8 +68,11 @@ def _pages() -> Iterator[Figure]:
     assert reseller is not None
     assert run is not None
     assert own is not None
-    paths = pages_without_numbers()
+    paths = pages_without_numbers(forms=True)
     extra = [
+        "/accounts/5/edit/",
+        "/choices/?kind=accounts&of=q&q=cc99",
+        "/choices/?kind=users&of=q&q=99",
         f"/backups/history/{run.pk}/",
         "/accounts/5/",
         "/backups/history/?page=2000",
@@ -91,6 +98,10 @@ def _machine() -> Iterator[Figure]:
     def due() -> None:
         Schedule.objects.filter(pk__in=range(100, 600)).update(next_run_at=now() - timedelta(seconds=30))
 
+    def everybody() -> None:
+        Job.objects.filter(subject="schedule:2").update(state="success")
+        Schedule.objects.filter(pk=2).update(next_run_at=now() - timedelta(seconds=30))
+
     def round_() -> None:
         tick([schedules_tick], now())
 
@@ -98,6 +109,13 @@ def _machine() -> Iterator[Figure]:
     yield best_of("look for lost workers", 100.0, reap)
     yield best_of("a tick with nothing due", 2000.0, round_, tries=3)
     yield best_of("a tick with 500 schedules due", 2000.0, round_, tries=3, before=due)
+    # A run of the entire server: an item for each account.
+    yield best_of("a tick with one of the entire server", 2000.0, round_, tries=3, before=everybody)
+    reseller = User.objects.filter(role="reseller").first()
+    for who in (User.objects.get(role="admin"), reseller):
+        assert who is not None
+        calendar = partial(heat_map, who, now(), ZoneInfo("UTC"))
+        yield best_of(f"the weeks of the overview, {who.role}", 1000.0, calendar, tries=3, before=cache.clear)
 
 
 if __name__ == "__main__":

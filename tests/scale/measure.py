@@ -98,11 +98,11 @@ def _spent(database: int) -> float:
     return time.process_time() + theirs
 
 
-def pages_without_numbers() -> list[str]:
-    """Return the addresses of the pages that need no number; forms for new things are left out."""
+def pages_without_numbers(*, forms: bool = False) -> list[str]:
+    """Return the addresses of the pages that need no number; those of forms for new things if they are wanted."""
     found = []
     for name, pattern in _named(get_resolver().url_patterns, ""):
-        if "<" in pattern or pattern.endswith("new/") or any(word in name for word in SKIPPED):
+        if "<" in pattern or (pattern.endswith("new/") and not forms) or any(word in name for word in SKIPPED):
             continue
         found.append(reverse(name))
     return sorted(set(found))

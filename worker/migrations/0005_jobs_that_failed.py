@@ -5,16 +5,17 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0004_accounts_by_name'),
-        ('worker', '0004_item_live'),
+        ("accounts", "0004_accounts_by_name"),
+        ("worker", "0004_item_live"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('state__in', ['failed', 'partial'])), fields=['finished_at'], name='job_bad'),
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("state__in", ["failed", "partial"])), fields=["finished_at"], name="job_bad"
+            ),
         ),
     ]

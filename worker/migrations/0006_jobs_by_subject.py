@@ -5,21 +5,20 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0004_accounts_by_name'),
-        ('worker', '0005_jobs_that_failed'),
+        ("accounts", "0004_accounts_by_name"),
+        ("worker", "0005_jobs_that_failed"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='job',
-            name='subject',
+            model_name="job",
+            name="subject",
             field=models.CharField(blank=True, max_length=60),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['subject', '-id'], name='job_subject'),
+            model_name="job",
+            index=models.Index(fields=["subject", "-id"], name="job_subject"),
         ),
     ]

@@ -5,16 +5,17 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0004_accounts_by_name'),
-        ('worker', '0006_jobs_by_subject'),
+        ("accounts", "0004_accounts_by_name"),
+        ("worker", "0006_jobs_by_subject"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('kind', 'backup')), fields=['account', 'finished_at', 'state'], name='job_days'),
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("kind", "backup")), fields=["account", "finished_at", "state"], name="job_days"
+            ),
         ),
     ]

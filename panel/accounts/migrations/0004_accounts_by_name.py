@@ -4,14 +4,13 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0003_clock_of_a_person'),
+        ("accounts", "0003_clock_of_a_person"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='account',
-            index=models.Index(fields=['name', 'id'], name='account_by_name'),
+            model_name="account",
+            index=models.Index(fields=["name", "id"], name="account_by_name"),
         ),
     ]
