@@ -124,7 +124,14 @@
   window.addEventListener("online", poll);
   document.addEventListener("hf:poll", poll);
   for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, pointed);
-  if (banner()) new IntersectionObserver((seen) => seen.at(-1).isIntersecting || release()).observe(banner());
+  if (banner()) {
+    let width = 0;
+    new IntersectionObserver((seen) => seen.at(-1).isIntersecting || release()).observe(banner());
+    new ResizeObserver(([one]) => {
+      if (width && width !== one.contentRect.width) release();
+      width = one.contentRect.width;
+    }).observe(banner());
+  }
   titled();
   timer = setTimeout(poll, banner()?.classList.contains("hf-banner") ? 1500 : BUSY);
 }
