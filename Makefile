@@ -24,8 +24,7 @@ packages: setup
 	@$(BIN)/python .ci/packages.py
 
 run: setup-run
-	@if [ -f manage.py ]; then exec $(BIN)/python manage.py up; \
-	else echo "The panel is not in this revision yet; the engine is: $(BIN)/python -m backups.engine --help" >&2; exit 1; fi
+	@exec $(BIN)/python manage.py up
 
 test: setup packages
 	@$(BIN)/python -m pytest -rs -n $(JOBS) --dist loadgroup $(ARGS)
