@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
+import select
 import subprocess
-import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +17,10 @@ from backups.lines import Lines
 from backups.models import OldKey, Repository, Schedule
 from destinations.factory import plain_config
 from panel.core.errors import PanelError
+from worker.children import end_child, start_child
+from worker.claim import Claim
+from worker.context import ItemContext
+from worker.locks import dead_locks, forget_locks, note_lock
 
 _OURS = ("step", "snapshot", "done", "error")
 _TRIAL_SECONDS = 30.0
@@ -33,20 +38,20 @@ def try_key(repository: Repository, key: str) -> list[dict[str, Any]]:
     return _run({"do": "try", "key": key}, repository, seconds=_TRIAL_SECONDS)
 
 
-def add_key(repository: Repository, key: str, others: list[str]) -> bool:
+def add_key(repository: Repository, key: str, others: list[str], claim: Claim) -> bool:
     """Make ``key`` open the repository, which one of ``others`` opens.  False if it did already.  KeyringFailed."""
-    return bool(_run({"do": "add", "key": key, "others": others}, repository)[-1]["added"])
+    return bool(_run({"do": "add", "key": key, "others": others}, repository, claim)[-1]["added"])
 
 
-def remove_keys(repository: Repository, key: str, gone: list[str]) -> int:
+def remove_keys(repository: Repository, key: str, gone: list[str], claim: Claim) -> int:
     """Remove what ``gone`` open; ``key`` stays and must open the repository.  Returns how many.  KeyringFailed."""
-    return int(_run({"do": "remove", "key": key, "others": gone}, repository)[-1]["removed"])
+    return int(_run({"do": "remove", "key": key, "others": gone}, repository, claim)[-1]["removed"])
 
 
-def stored_snapshots(repository: Repository, keys: list[str]) -> list[dict[str, Any]]:
+def stored_snapshots(repository: Repository, keys: list[str], claim: Claim) -> list[dict[str, Any]]:
     """Return what the repository says of its snapshots.  KeyringFailed."""
     spec = {"do": "snapshots", "key": keys[0], "others": keys[1:], "cache": str(settings.CACHE_DIR)}
-    return [event for event in _run(spec, repository) if event["event"] == "snapshot"]
+    return [event for event in _run(spec, repository, claim) if event["event"] == "snapshot"]
 
 
 def schedule_key(schedule: Schedule) -> str:
@@ -73,26 +78,27 @@ def old_key(row: OldKey) -> str:
     return master_key().open(old_key_place(row.pk), row.sealed_key)
 
 
-def _run(what: dict[str, Any], repository: Repository, *, seconds: float = _WORK_SECONDS) -> list[dict[str, Any]]:
+def _run(
+    what: dict[str, Any], repository: Repository, claim: Claim | None = None, *, seconds: float = _WORK_SECONDS
+) -> list[dict[str, Any]]:
+    """Run the program; an item it works for stays alive meanwhile, and notes the lock that is held for it."""
+    dead = dead_locks(claim.item.lease) if claim else []
     spec = {"store": plain_config(repository.destination, master_key()), "path": repository.path, **what}
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb"):
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(json.dumps(spec).encode())
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "backups.session.keyring", "--spec-fd", str(reading)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                pass_fds=[reading],
-                cwd=settings.BASE_DIR,
-                env={"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "LANG": "C.UTF-8"},
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise KeyringFailed("The repository did not answer in time.") from None
-    events = [event for event in Lines().take(done.stdout) if event["event"] in _OURS]
+    process = start_child("backups.session.keyring", spec | {"stale_locks": dead})
+    context, until, events = ItemContext(claim) if claim else None, time.monotonic() + seconds, list[dict[str, Any]]()
+    try:
+        for event in _said_by(process):
+            if time.monotonic() > until or (context and not context.tick()):
+                raise KeyringFailed("The repository did not answer in time.")
+            if event is not None and event["event"] in _OURS:
+                events.append(event)
+            elif event is not None and claim and event["event"] in ("lock", "unlocked"):
+                note_lock([claim.attempt.pk], event.get("lock", ""))
+                forget_locks(claim.item.lease, dead)
+    finally:
+        end_child(process, patience=2)
+        if process.stdout is not None:
+            process.stdout.close()
     last = events[-1] if events else {"event": "none"}
     if last["event"] == "error":
         failed = KeyringFailed(last["message"])
@@ -101,3 +107,18 @@ def _run(what: dict[str, Any], repository: Repository, *, seconds: float = _WORK
     if last["event"] != "done":
         raise KeyringFailed("The program for keys ended without a word.")
     return events
+
+
+def _said_by(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any] | None]:
+    """Yield what a child says until it ends, and None every second in between."""
+    lines, stdout = Lines(), process.stdout
+    assert stdout is not None
+    while True:
+        ready, _, _ = select.select([stdout], [], [], 1.0)
+        if not ready:
+            yield None
+            continue
+        data = os.read(stdout.fileno(), 1 << 20)
+        if not data:
+            return
+        yield from lines.take(data)

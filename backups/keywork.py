@@ -45,7 +45,7 @@ def run_key(claim: Claim) -> None:
 
 def _rotate(claim: Claim, schedule: Schedule, repository: Repository) -> dict[str, Any]:
     key = _key_to_be(schedule)
-    added = add_key(repository, key, known_keys(repository, schedule))
+    added = add_key(repository, key, known_keys(repository, schedule), claim)
     log_line(claim.item.job, claim.item, "new key added and opened again" if added else "the new key opens it already")
     return {"added": int(added)}
 
@@ -53,9 +53,9 @@ def _rotate(claim: Claim, schedule: Schedule, repository: Repository) -> dict[st
 def _extend(claim: Claim, schedule: Schedule, repository: Repository) -> dict[str, Any]:
     keys = known_keys(repository, schedule)
     if not repository.destination.read_only:
-        added = add_key(repository, schedule_key(schedule), keys)
+        added = add_key(repository, schedule_key(schedule), keys, claim)
         log_line(claim.item.job, claim.item, "key added" if added else "the key opens it")
-    snapshots = stored_snapshots(repository, keys)
+    snapshots = stored_snapshots(repository, keys, claim)
     new = import_snapshots(repository, schedule, snapshots)
     log_line(claim.item.job, claim.item, f"{len(snapshots)} snapshots read, {new} of them new here")
     return {"snapshots": len(snapshots), "new": new}
@@ -69,7 +69,7 @@ def _retire(claim: Claim, schedule: Schedule, repository: Repository) -> dict[st
     if present == gone:
         return {}
     shared = repository.sealed_key and master_key().open(repository_place(repository.pk), repository.sealed_key)
-    removed = remove_keys(repository, present, [gone])
+    removed = remove_keys(repository, present, [gone], claim)
     if shared == gone:
         sealed = master_key().seal(repository_place(repository.pk), present)
         Repository.objects.filter(pk=repository.pk).update(sealed_key=sealed)

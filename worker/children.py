@@ -37,13 +37,13 @@ def start_child(module: str, spec: dict[str, Any], *, keep: tuple[str, ...] = ()
     return process
 
 
-def end_child(process: subprocess.Popen[bytes]) -> None:
-    """End a child: politely at first, by force with all that it started after ten seconds.  Twice is fine."""
+def end_child(process: subprocess.Popen[bytes], *, patience: float | None = None) -> None:
+    """End a child: politely at first, by force with all it started after ``patience`` (10) seconds.  Twice is fine."""
     if process.stdin is not None:
         with suppress(BrokenPipeError, ValueError):
             process.stdin.close()
     try:
-        process.wait(_PATIENCE)
+        process.wait(_PATIENCE if patience is None else patience)
     except subprocess.TimeoutExpired:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ import msgspec
 from backups.engine.blob import BlobType
 from backups.engine.errors import EngineError, RepositoryMissing, WrongKey
 from backups.engine.keyring import add_key, remove_key
+from backups.engine.layout import LOCKS
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot
 from backups.engine.times import parse_time
@@ -40,7 +42,7 @@ class KeyringSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What to do with the keys of a repository.
 
     ``key`` is the one to try, to add, or to stay; ``others`` may open the repository before it is added, or are those
-    to remove.
+    to remove.  The ``stale_locks`` are of our own processes that died: they are removed first.
     """
 
     version: int = VERSION
@@ -50,6 +52,7 @@ class KeyringSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     key: str
     others: list[str] = []
     cache: str = ""
+    stale_locks: list[str] = []
 
 
 class Failed(Exception):
@@ -99,7 +102,7 @@ def add(spec: KeyringSpec) -> None:
         added = False
     except WrongKey:
         repository = _open(spec, *spec.others)
-        with repository.locked(exclusive=False, wait=_LOCK_WAIT):
+        with _locked(repository, spec, exclusive=False):
             add_key(repository, spec.key, username="holdfast", hostname="holdfast")
         added = True
     say("done", opens=True, added=added, repository=repository.id)
@@ -118,7 +121,7 @@ def remove(spec: KeyringSpec) -> None:
         names.append(old.key_id)
         old.close()
     if names:
-        with repository.locked(exclusive=True, wait=_LOCK_WAIT):
+        with _locked(repository, spec, exclusive=True):
             for name in names:
                 remove_key(repository, name)
     say("done", opens=True, removed=len(names), repository=repository.id)
@@ -147,6 +150,18 @@ def tell_snapshots(spec: KeyringSpec) -> None:
         )
     say("done", opens=True, repository=repository.id)
     repository.close()
+
+
+@contextmanager
+def _locked(repository: Repository, spec: KeyringSpec, *, exclusive: bool) -> Iterator[None]:
+    """Hold the format's lock, and say which: whoever finds us dead can remove exactly that one."""
+    for name in spec.stale_locks:
+        repository.remove_object(LOCKS, name)
+    with repository.locked(exclusive=exclusive, wait=_LOCK_WAIT) as lock:
+        say("lock", lock=lock.id)
+        yield
+    if lock.is_gone:
+        say("unlocked")
 
 
 def _open(spec: KeyringSpec, *keys: str) -> Repository:

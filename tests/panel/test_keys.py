@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from backups import keygate
 from backups.engine import WrongKey
 from backups.engine.keyring import list_keys
 from backups.engine.repository import Repository as Engine
@@ -27,7 +29,7 @@ from panel.audit.models import AuditEvent
 from panel.core.errors import Conflict, NotAllowed, PanelError
 from panel.core.sealing import MasterKey
 from worker.claim import claim_next
-from worker.models import Job, JobLogLine
+from worker.models import Attempt, Job, JobLogLine
 from worker.states import State
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,6 +163,54 @@ def test_a_rotation_that_fails_leaves_the_old_key_in_force(
     work(people)
     schedule.refresh_from_db()
     assert opens(place, schedule_key(schedule)) and not opens(place, before)
+
+
+def test_a_slow_change_of_keys_stays_alive_and_its_lock_is_noted(
+    schedule: Schedule, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backed_up(schedule, people)
+    beats, noted, said = list[bool](), list[str](), keygate._said_by
+
+    def slowly(process: Any) -> Any:
+        old = datetime(2000, 1, 1, tzinfo=UTC)
+        Attempt.objects.filter(outcome="running").update(heartbeat_at=old)
+        yield None
+        beats.append(Attempt.objects.filter(outcome="running", heartbeat_at__gt=old).exists())
+        yield from said(process)
+
+    monkeypatch.setattr(keygate, "_said_by", slowly)
+    monkeypatch.setattr(keygate, "note_lock", lambda attempts, lock: noted.append(lock))
+    job = key_rotate(schedule, actor=people["alice"])
+    work(people)
+    job.refresh_from_db()
+    assert job.state == State.SUCCESS
+    assert beats
+    assert all(beats)
+    assert [len(name) for name in noted[:2]] == [64, 0]
+
+
+def test_a_lost_worker_that_changed_keys_leaves_no_lock(
+    schedule: Schedule, people: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backed_up(schedule, people)
+    said = keygate._said_by
+
+    def killed(process: Any) -> Any:
+        for event in said(process):
+            yield event
+            if event is not None and event["event"] == "lock":
+                process.kill()
+                return
+
+    monkeypatch.setattr(keygate, "_said_by", killed)
+    job = key_rotate(schedule, actor=people["alice"])
+    work(people)
+    job.refresh_from_db()
+    assert job.state == State.FAILED
+    assert list(place.rglob("locks/*"))
+    monkeypatch.setattr(keygate, "_said_by", said)
+    backed_up(schedule, people)
+    assert not list(place.rglob("locks/*"))
 
 
 def test_a_key_cannot_be_rotated_twice_at_a_time(schedule: Schedule, people: dict[str, Any]) -> None:
