@@ -108,9 +108,9 @@ def seal_blob(key: Key, codec: Codec, kind: BlobType, plain: Buffer, *, compress
     """
     size = len(plain)
     level = codec.level
-    context = key.native(level or sealing.DEFAULT_LEVEL) if size else None
+    context = key.native(level or sealing.DEFAULT_LEVEL) if 0 < size <= MAX_BLOB else None
     if context is not None:
-        is_tree = kind == 1
+        is_tree = kind == BlobType.TREE
         stored = sealing.seal(context, plain, compress and (is_tree or level is not None), is_tree)
         if stored is None:
             raise Corrupt(_UNPROVEN)
