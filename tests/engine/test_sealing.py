@@ -154,7 +154,7 @@ def test_libraries_that_lack_something_are_passed_over(monkeypatch: pytest.Monke
     key = Key.from_bytes(SECRET)
     assert key.native(3) is None
     sealed, packed = seal_blob(key, Codec(), BlobType.DATA, b"works as ever " * 9)
-    assert open_blob(QUICK, sealed, packed, sha256(b"works as ever " * 9).digest()) == b"works as ever " * 9
+    assert open_blob(SLOW, sealed, packed, sha256(b"works as ever " * 9).digest()) == b"works as ever " * 9
 
 
 @pytest.mark.parametrize("arguments", [(b"x", 1), (None, b"x", True), (object(), b"x", 0, 0)])
