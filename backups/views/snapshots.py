@@ -10,12 +10,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import urlencode
 
+from backups.choosing import schedule_meant
 from backups.models import Schedule, Snapshot, SnapshotKind
 from backups.selectors import neighbours, snapshots_visible
 from backups.spelling import clean, shown, unspell
 from backups.views.looking import look_at
 from destinations.models import Destination
-from panel.accounts.choosing import KINDS, SearchInput, account_meant
+from panel.accounts.choosing import KINDS, MOST_IN_A_LIST, SearchInput, account_meant
 from panel.accounts.models import Account
 from panel.audit.services import record
 from panel.core.errors import PanelError, Unavailable
@@ -42,14 +43,16 @@ def snapshot_list(request: HttpRequest) -> HttpResponse:
             snapshots = snapshots.filter(taken_at__lte=edge.taken_at).exclude(pk__gte=edge.pk, taken_at=edge.taken_at)
     found = list(snapshots[: LIST_PAGE + 1])
     filters = {name: value for name, value in chosen.items() if value}
-    accounts = list(_accounts(request.user)[: _MOST_CHOICES + 1])
+    accounts = list(_accounts(request.user)[: MOST_IN_A_LIST + 1])
+    schedules = list(Schedule.objects.visible_to(request.user).present()[: MOST_IN_A_LIST + 1])
     context = {
         "snapshots": found[:LIST_PAGE],
         "next": urlencode(filters | {"before": found[LIST_PAGE - 1].pk}) if len(found) > LIST_PAGE else "",
         "newest": "?" + urlencode(filters) if before else "",
-        "schedules": Schedule.objects.visible_to(request.user).present()[:_MOST_CHOICES],
-        "accounts": accounts[:_MOST_CHOICES],
-        "search": _search(request.user, chosen["account"]) if len(accounts) > _MOST_CHOICES else "",
+        "schedules": schedules,
+        "schedule_search": _search("schedules", request.user, chosen) if len(schedules) > MOST_IN_A_LIST else "",
+        "accounts": accounts,
+        "search": _search("accounts", request.user, chosen) if len(accounts) > MOST_IN_A_LIST else "",
         "destinations": Destination.objects.all()[:_MOST_CHOICES] if request.user.is_admin else [],
         "kinds": SnapshotKind.choices,
         "chosen": chosen,
@@ -153,9 +156,12 @@ def file_picture(request: HttpRequest, number: int) -> HttpResponse:
 
 
 def _filtered(snapshots: Any, chosen: dict[str, str], viewer: Any) -> Any:
-    for name, field in (("schedule", "schedule"), ("destination", "repository__destination")):
-        if chosen[name].isdecimal() and (name != "destination" or viewer.is_admin):
-            snapshots = snapshots.filter(**{field: int(chosen[name])})
+    if chosen["destination"].isdecimal() and viewer.is_admin:
+        snapshots = snapshots.filter(repository__destination=int(chosen["destination"]))
+    if chosen["schedule"]:
+        snapshots = snapshots.filter(
+            schedule__in=schedule_meant(Schedule.objects.visible_to(viewer), chosen["schedule"])
+        )
     if chosen["account"].isdecimal():
         snapshots = snapshots.filter(account=int(chosen["account"]))
     elif chosen["account"]:
@@ -167,12 +173,14 @@ def _filtered(snapshots: Any, chosen: dict[str, str], viewer: Any) -> Any:
     return snapshots
 
 
-def _search(viewer: Any, text: str) -> str:
-    """Return the field that searches accounts, with the name of the one that is chosen."""
+def _search(kind: str, viewer: Any, chosen: dict[str, str]) -> str:
+    """Return the field that searches accounts or schedules, with the name of the one that is chosen."""
+    name = KINDS[kind].one
+    text = chosen[name]
     number = int(text) if text.isdecimal() and len(text) < _DIGITS else 0
-    row = Account.objects.visible_to(viewer).filter(pk=number).first() if number else None
-    shown = KINDS["accounts"].offer(row).text if row else text
-    return SearchInput("accounts").render("account", shown, {"id": "account", "placeholder": "All; type to search"})
+    row = KINDS[kind].offered(viewer).filter(pk=number).first() if number else None
+    shown = KINDS[kind].offer(row).text if row else text
+    return SearchInput(kind).render(name, shown, {"id": name, "placeholder": "All; type to search"})
 
 
 def _accounts(viewer: Any) -> Any:

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 
 from panel.accounts.models import Account, Role, User
 
-MOST_IN_A_LIST = 200
+MOST_IN_A_LIST = 50
 """More than that are searched for, not listed."""
 OFFERED = 12
 _LONGEST = 200

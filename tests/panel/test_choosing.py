@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from backups.models import Repository, Schedule, Snapshot
 from panel.accounts import choosing
 from panel.accounts.models import Account, ApiToken, Role, User
+from worker.clock import now
 
 pytestmark = pytest.mark.django_db
 
@@ -101,3 +104,32 @@ def test_the_schedule_form_and_the_list_of_restore_points_search_too(many: dict[
 def test_a_few_are_a_list_as_ever(people: dict[str, Any], browser: Any) -> None:
     page = browser("root").get(f"/accounts/{people['alice_account'].pk}/edit/").content.decode()
     assert "combobox" not in page and '<option value="' in page
+
+
+def test_restore_points_are_filtered_by_a_schedule_that_was_searched_for(
+    many: dict[str, Any], browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backups.views.snapshots.MOST_IN_A_LIST", 1)
+    repository = Repository.objects.create(destination=many["destination"], path="a", account=many["alice_account"])
+    rows = []
+    for number in range(3):
+        row = Schedule.objects.create(name=f"Plan {number}", server=many["server"], account=many["alice_account"])
+        rows.append(row)
+        Snapshot.objects.create(
+            repository=repository, account=many["alice_account"], schedule=row, snapshot_id=f"{number}" * 64,
+            tree="2" * 64, scope="web", taken_at=now() - timedelta(hours=number),
+        )  # fmt: skip
+    client = browser("root")
+    assert (
+        "Plan 1 ("
+        in client.get("/choices/", {"kind": "schedules", "of": "schedule", "schedule": "plan 1"}).content.decode()
+    )
+    assert "Plan" not in browser("mallory").get("/choices/?kind=schedules").content.decode()
+    for text in (f"Plan 1 ({rows[1].pk})", "plan 1", str(rows[1].pk)):
+        page = client.get("/backups/restore/", {"schedule": text}).content.decode()
+        assert "/snapshots/" in page and page.count('combobox"') == 1
+        shown = {
+            number for number in range(3) if f"/snapshots/{Snapshot.objects.get(schedule=rows[number]).pk}/" in page
+        }
+        assert shown == {1}
+    assert "Nothing matches" in client.get("/backups/restore/?schedule=unknown").content.decode()
