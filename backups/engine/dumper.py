@@ -209,7 +209,8 @@ class _Dump:
 
 
 def _content(node: Node) -> bytes:
-    return bytes.fromhex("".join(node.content or ()))
+    """Return the ids of a file's blobs; what a stranger wrote into another kind of node is not its content."""
+    return bytes.fromhex("".join(node.content or ())) if node.type == "file" else b""
 
 
 def _sound(part: Part) -> Iterator[bytes]:
