@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +25,7 @@ from panel.core.sealing import MasterKey
 from worker.children import end_child, start_child
 
 _NICE = 10
+_AT_ONCE = 1 << 16
 _UNREACHABLE = frozenset(("HF-STORE-UNREACHABLE", "HF-STORE-HOST", "HF-STORE-PORT", "HF-STORE-TIMEOUT"))
 
 
@@ -115,23 +117,43 @@ class EngineSession:
         self._use = use
         self._process = start_child("backups.session", spec)
         self._lines = Lines()
+        self._unsent, self._sending = bytearray(), threading.Lock()
+        if self._process.stdin is not None:
+            os.set_blocking(self._process.stdin.fileno(), False)
         self.ended = False
         self.unlocked = False
 
     def send(self, **command: Any) -> None:
-        """Send a command; lost if the process has ended, which :attr:`ended` tells soon."""
+        """Send a command; lost if the process has ended, which :attr:`ended` tells soon.
+
+        Waits for nothing: a process that waits for a lock or a server reads nothing, and a long command does not fit
+        into the pipe.  The rest goes out while :meth:`events` is asked.
+        """
+        with self._sending:
+            self._unsent += json.dumps(command).encode() + b"\n"
+        self._send_on()
+
+    def _send_on(self) -> None:
         stdin = self._process.stdin
-        if stdin is not None:
-            with suppress(BrokenPipeError, ValueError):
-                stdin.write(json.dumps(command).encode() + b"\n")
-                stdin.flush()
+        with self._sending:
+            if stdin is None or stdin.closed:
+                self._unsent.clear()
+            try:
+                while self._unsent and stdin is not None:
+                    del self._unsent[: os.write(stdin.fileno(), self._unsent[:_AT_ONCE])]
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                self._unsent.clear()
 
     def events(self, wait: float) -> Iterator[dict[str, Any]]:
         """Yield the events that arrive within ``wait`` seconds of the first call, or at once if some are there."""
         stdout = self._process.stdout
         if stdout is None or self.ended:
             return
-        ready, _, _ = select.select([stdout], [], [], wait)
+        ready, writable, _ = select.select([stdout], [self._process.stdin] if self._unsent else [], [], wait)
+        if writable:
+            self._send_on()
         if not ready:
             return
         data = os.read(stdout.fileno(), 1 << 20)
@@ -160,5 +182,9 @@ class EngineSession:
     def close(self) -> None:
         """End the process: politely at first, by force after ten seconds.  Twice is fine."""
         self.ended = True
+        with self._sending, suppress(BrokenPipeError):
+            self._unsent.clear()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         end_child(self._process)
         self._last_words()

@@ -86,10 +86,11 @@ def test_a_repository_that_hangs_keeps_nobody_else_waiting(
     began = time.monotonic()
     with pytest.raises(Refused, match="slowly"):
         listed(site, snapshot)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 3.0
     for thread in waiting:
         thread.join()
     monkeypatch.setattr(readers, "_AT_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(readers, "_ANSWER_SECONDS", 60.0)
     assert listed(site, snapshot) == 3
     assert opened(site) is not warm
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from backups import running
+from backups.gateway import EngineSession, session_spec
 from backups.models import Repository, Snapshot, SnapshotKind
 from backups.records import snapshots_adopt
 from backups.services.schedules import ScheduleData, schedule_create, schedule_run, schedules_tick
@@ -234,3 +235,34 @@ def test_a_clock_that_is_set_back_leaves_no_schedule_waiting_and_no_dead_worker_
     assert reap() == 1
     job.refresh_from_db()
     assert job.items.get().state == "pending"
+
+
+def test_a_long_command_waits_for_nobody_and_arrives_whole(site: Site) -> None:  # noqa: F811
+    snapshot = site.back_up()
+    spec = session_spec(snapshot.repository, site.schedule)
+    holder = EngineSession(spec)
+    try:
+        until(holder, "ready")
+        waiter = EngineSession(spec | {"exclusive": True})
+        try:
+            until(waiter, "waiting")
+            began = time.monotonic()
+            unknown = [f"{number:064x}" for number in range(3000)]
+            waiter.send(do="inspect", item=1, seconds=0, known=[snapshot.snapshot_id], removed=unknown)
+            assert time.monotonic() - began < 1.0
+            holder.close()
+            assert until(waiter, "inspected")["errors"] == 0
+        finally:
+            waiter.close()
+    finally:
+        holder.close()
+
+
+def until(session: EngineSession, event: str) -> dict[str, Any]:
+    """Return the first event of a kind that a session says."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not session.ended:
+        for said in session.events(0.2):
+            if said["event"] == event:
+                return said
+    raise AssertionError(f"it never said {event}")
