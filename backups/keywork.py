@@ -69,10 +69,11 @@ def _retire(claim: Claim, schedule: Schedule, repository: Repository) -> dict[st
     if present == gone:
         return {}
     shared = repository.sealed_key and master_key().open(repository_place(repository.pk), repository.sealed_key)
-    removed = remove_keys(repository, present, [gone], claim)
     if shared == gone:
+        # First: a repository that is not there yet must not be made with it.
         sealed = master_key().seal(repository_place(repository.pk), present)
         Repository.objects.filter(pk=repository.pk).update(sealed_key=sealed)
+    removed = remove_keys(repository, present, [gone], claim)
     log_line(claim.item.job, claim.item, "the old key opens it no more" if removed else "the old key did not open it")
     return {"removed": removed}
 

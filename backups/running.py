@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from backups.gateway import EngineSession, Use, master_key, secrets_of, session_spec
-from backups.keys import repository_place
+from backups.keys import repository_place, schedule_place
 from backups.models import Repository, Schedule
 from panel.options.selectors import number
 from worker.claim import Claim, claim_next
@@ -78,6 +78,8 @@ class SessionRunner:
         self._repository = repository
         self._plan = plan
         self._dead = dead_locks(first.item.lease)
+        if create and schedule is not None:
+            note_key(repository, schedule)
         spec = session_spec(repository, schedule, create=create, exclusive=first.item.exclusive)
         spec |= {"stale_locks": self._dead}
         self._secrets = secrets_of(spec)
@@ -241,11 +243,22 @@ class SessionRunner:
         changed: dict[str, str] = {}
         if not self._repository.repository_id:
             changed["repository_id"] = repository_id
-        if not self._repository.sealed_key and self._key:
-            changed["sealed_key"] = master_key().seal(repository_place(self._repository.pk), self._key)
+            if self._key:
+                changed["sealed_key"] = master_key().seal(repository_place(self._repository.pk), self._key)
         if changed:
             Repository.objects.filter(pk=self._repository.pk).update(**changed)
             turn_over(self._first, self._repository.birth)
+
+
+def note_key(repository: Repository, schedule: Schedule) -> None:
+    """Store the key that a repository will have before it is made: a run that is stopped just then leaves one that
+    other schedules can open."""
+    if repository.sealed_key or not schedule.sealed_key:
+        return
+    key = master_key()
+    sealed = key.seal(repository_place(repository.pk), key.open(schedule_place(schedule.pk), schedule.sealed_key))
+    Repository.objects.filter(pk=repository.pk, sealed_key="").update(sealed_key=sealed)
+    repository.refresh_from_db(fields=["sealed_key"])
 
 
 def failure(error: dict[str, Any] | None) -> Outcome:

@@ -265,7 +265,10 @@ def _found(spec: SessionSpec) -> Repository:
             raise RepositoryMissing(text) from None
         if not spec.create:
             raise
-        return Repository.create(store, first, cache_root=cache)
+        repository = Repository.create(store, spec.keys[-1], cache_root=cache)
+        if others:
+            add_key(repository, first)
+        return repository
     except WrongKey:
         for other in others:
             with suppress(WrongKey):

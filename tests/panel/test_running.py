@@ -25,6 +25,7 @@ from worker import turns
 from worker.claim import claim_next
 from worker.clock import now
 from worker.context import ItemContext
+from worker.finish import job_cancel
 from worker.models import Attempt, Job
 from worker.reaper import reap
 from worker.run import work_on
@@ -62,6 +63,28 @@ def test_two_first_runs_at_one_time_make_one_repository(site: Site, monkeypatch:
         ended(job)
     assert Snapshot.objects.count() == 2
     assert any("the repository is being made by" in text for text in jobs[1].log.values_list("text", flat=True))
+
+
+def test_a_first_run_that_nobody_heard_of_locks_no_other_schedule_out(
+    site: Site,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as deaf:
+        deaf.setattr(Backup, "_known", lambda *_: None)
+        schedule_run(site.schedule)
+        site.work()
+    assert not Repository.objects.get().repository_id
+    for job in (another(site), schedule_run(site.schedule)):
+        site.work()
+        ended(job)
+
+
+def test_a_repository_is_made_with_the_key_that_was_noted_for_it(site: Site) -> None:  # noqa: F811
+    job_cancel(schedule_run(site.schedule), by="test")
+    running.note_key(Repository.objects.get(), site.schedule)
+    for job in (another(site), schedule_run(site.schedule)):
+        site.work()
+        ended(job)
 
 
 def test_a_lock_that_a_lost_storage_kept_is_removed_by_the_next_session(
