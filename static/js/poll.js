@@ -127,9 +127,11 @@
   if (banner()) {
     let width = 0;
     new IntersectionObserver((seen) => seen.at(-1).isIntersecting || release()).observe(banner());
-    new ResizeObserver(([one]) => {
-      if (width && width !== one.contentRect.width) release();
-      width = one.contentRect.width;
+    // The whole width: an idle banner has other paddings, and its content another width.
+    new ResizeObserver(() => {
+      const now = banner().offsetWidth;
+      if (width && width !== now) release();
+      width = now;
     }).observe(banner());
   }
   titled();
