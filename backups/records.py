@@ -30,18 +30,13 @@ def snapshot_record(saved: dict[str, Any], origin: Origin, item: JobItem, reposi
         repository=repository,
         snapshot_id=saved["snapshot"],
         defaults={
-            "original": saved["snapshot"],
-            "tree": saved["tree"],
+            **_said(saved),
             "account": origin.account,
             "schedule": origin.schedule,
             "job": item.job,
             "kind": origin.kind,
             "scope": origin.scope,
             "components": origin.components,
-            "taken_at": _moment(saved),
-            "files": saved["files"],
-            "size": saved["size"],
-            "added": saved["data_added"],
         },
     )
     return snapshot
@@ -69,17 +64,12 @@ def snapshots_adopt(repository: Repository, found: Iterable[dict[str, Any]]) -> 
             repository=repository,
             snapshot_id=each["snapshot"],
             defaults={
-                "original": each["snapshot"],
-                "tree": each["tree"],
+                **_said(each),
                 "account": account,
                 "schedule": schedule,
                 "kind": kind,
                 "scope": scope,
                 "components": list(COMPONENTS.get(scope, ())),
-                "taken_at": _moment(each),
-                "files": each["files"],
-                "size": each["size"],
-                "added": each["data_added"],
             },
         )
         if made:
@@ -87,5 +77,13 @@ def snapshots_adopt(repository: Repository, found: Iterable[dict[str, Any]]) -> 
     return adopted
 
 
-def _moment(said: dict[str, Any]) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=said["taken_at"])
+def _said(said: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns that hold what a session says of a snapshot."""
+    return {
+        "original": said["snapshot"],
+        "tree": said["tree"],
+        "taken_at": datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=said["taken_at"]),
+        "files": said["files"],
+        "size": said["size"],
+        "added": said["data_added"],
+    }

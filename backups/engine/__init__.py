@@ -23,6 +23,7 @@ from backups.engine.errors import (
 )
 from backups.engine.native import load as load_native
 from backups.engine.ports import (
+    ENTRY_KINDS,
     Archive,
     CancelToken,
     Entry,
@@ -41,6 +42,7 @@ from backups.engine.ports import (
 )
 
 __all__ = [
+    "ENTRY_KINDS",
     "Archive",
     "BadRequest",
     "BlobMissing",

@@ -5,6 +5,7 @@ Names are raw bytes throughout.  Times are nanoseconds since the epoch, sizes by
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
@@ -14,6 +15,15 @@ import msgspec
 from backups.engine.errors import Canceled
 
 EntryKind = Literal["file", "dir", "symlink", "dev", "chardev", "fifo"]
+ENTRY_KINDS: dict[int, EntryKind] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFBLK: "dev",
+    stat.S_IFCHR: "chardev",
+    stat.S_IFIFO: "fifo",
+}
+"""The kind of an entry by the type bits of its mode; others are never stored."""
 
 
 class Entry(msgspec.Struct, gc=False):

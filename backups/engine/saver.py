@@ -324,20 +324,8 @@ class Saver:
         return _Kept(entry, old)
 
     def _bare_node(self, entry: Entry) -> bytes:
-        return file_node(
-            self._zone,
-            entry.name,
-            go_mode(entry.mode),
-            entry.mtime,
-            entry.ctime,
-            self._owner_of(entry).json,
-            entry.inode,
-            entry.device,
-            entry.size,
-            entry.links,
-            b"",
-            "",
-        )
+        """Return the node a file would have without content and attributes."""
+        return self._encode(entry, b"", entry.size, ())
 
     def encode_kept(self, kept: _Kept) -> bytes:
         """Return the node of an unchanged file: its metadata as it is now, its content as it was."""

@@ -41,10 +41,14 @@ def make_context(secret: bytes, level: int) -> Context | None:
     return None
 
 
-seal: Callable[[Context, Any, bool, bool], tuple[bytes, int] | None] = getattr(_module, "seal", None)  # type: ignore[assignment]
+def _absent(*_: Any) -> None:
+    raise RuntimeError("the native part is not there, so no context was made")
+
+
+seal: Callable[[Context, Any, bool, bool], tuple[bytes, int] | None] = getattr(_module, "seal", _absent)
 """``seal(context, plain, compress, always)``: the envelope, and the length of ``plain`` if it is compressed, else 0.
 
 None if what was sealed does not open to the same bytes.  ``always`` compresses what does not shrink, too.
 """
-open_sealed: Callable[[Context, Any, int], bytes | None] = getattr(_module, "open", None)  # type: ignore[assignment]
+open_sealed: Callable[[Context, Any, int], bytes | None] = getattr(_module, "open", _absent)
 """``open_sealed(context, envelope, plain_size)``: the plaintext, or None for anything that is not right."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backups.models import Schedule
+from backups.models import Repository, Schedule, Snapshot
 from destinations.models import Destination
 from destinations.selectors import custom_accounts
 from destinations.services import DestinationData, FieldInvalid, destination_remove, destination_save
@@ -76,7 +76,7 @@ def _differs(own: Destination | None, data: OwnStorage) -> bool:
 def _full(schedule: Schedule, data: OwnStorage, own: Destination | None, actor: Any) -> DestinationData:
     """Return all of the settings; of a storage that is there, what is not named stays."""
     if own is not None:
-        moved = own.repositories.exists() and [  # type: ignore[attr-defined]
+        moved = Repository.objects.filter(destination=own).exists() and [
             name for name in _PLACE if name in data.config and data.config[name] != own.config.get(name, "")
         ]
         if moved:
@@ -102,7 +102,7 @@ def _let_go(schedule: Schedule, own: Destination, actor: Any) -> None:
     schedule.own_storage = None
     schedule.save(update_fields=["own_storage"])
     schedule.destinations.remove(own)
-    if not own.repositories.filter(snapshots__removed_at=None, snapshots__isnull=False).exists():  # type: ignore[attr-defined]
+    if not Snapshot.objects.filter(repository__destination=own, removed_at=None).exists():
         try:
             destination_remove(own, actor=actor)
         except Conflict:

@@ -7,21 +7,12 @@ what was listed.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Sequence
 from errno import ENODATA, ENOTSUP
 from typing import Any
 
-from backups.engine import Entry, EntryKind, load_native
+from backups.engine import ENTRY_KINDS, Entry, load_native
 
-KINDS: dict[int, EntryKind] = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFBLK: "dev",
-    stat.S_IFCHR: "chardev",
-    stat.S_IFIFO: "fifo",
-}
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 NO_XATTR = {ENOTSUP, ENODATA}
 
@@ -32,7 +23,7 @@ Failed = Callable[[bytes, OSError], None]
 
 def entry_of(name: bytes, info: os.stat_result) -> Entry | None:
     """Return the entry of a stat result, or None for what is never stored (sockets, unknown types)."""
-    kind = KINDS.get(info.st_mode & 0o170000)
+    kind = ENTRY_KINDS.get(info.st_mode & 0o170000)
     if kind is None:
         return None
     return Entry(
@@ -58,7 +49,7 @@ def list_folder(fd: int, failed: Failed) -> tuple[list[Entry], bool]:
     """
     if _native is None:
         return _list_slowly(fd, failed)
-    items, odd = _native.list_folder(fd, KINDS, Entry)
+    items, odd = _native.list_folder(fd, ENTRY_KINDS, Entry)
     if odd:
         items = [entry for item in items if (entry := _settled(fd, item, failed)) is not None]
     return items, not odd

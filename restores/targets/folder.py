@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from errno import ELOOP, ENOTDIR
 
-from backups.engine import Entry, Found, TargetProblem
+from backups.engine import ENTRY_KINDS, Entry, Found, TargetProblem
 from restores.targets.beneath import FOLDER, Opener
 from restores.targets.files import Birthplace, NewFile, OldContent, owner_of_new, put
 from restores.targets.metadata import Give, Metadata
@@ -21,14 +21,6 @@ from restores.targets.paths import checked_name, components
 from restores.targets.policy import LIKE_RESTIC, Policy
 from restores.targets.removal import remove
 
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFBLK: "dev",
-    stat.S_IFCHR: "chardev",
-    stat.S_IFIFO: "fifo",
-}
 _DEVICES = {"dev": stat.S_IFBLK, "chardev": stat.S_IFCHR}
 _ITEM = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _PRIVATE = 0o600
@@ -269,7 +261,7 @@ def found_in(fd: int, *, sockets: bool = True) -> dict[bytes, Found]:
                 info = item.stat(follow_symlinks=False)
                 if stat.S_ISSOCK(info.st_mode) and not sockets:
                     continue
-                kind = _KINDS.get(stat.S_IFMT(info.st_mode), "other")
+                kind = ENTRY_KINDS.get(stat.S_IFMT(info.st_mode), "other")
                 found[os.fsencode(item.name)] = Found(kind, info.st_size, info.st_mtime_ns)
     return found
 

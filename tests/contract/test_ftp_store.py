@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def test_a_server_that_lets_few_in_is_used_with_few_connections(few: str, opened
 def test_a_server_with_no_place_at_all_is_named_busy(few: str, opened: Opener) -> None:
     first, second = opened(few, connections=1), opened(few, connections=1)
     for store in (first, second):
-        when_there_is_a_place(lambda store=store: store.put("config", b"1"))  # type: ignore[misc]
+        when_there_is_a_place(partial(store.put, "config", b"1"))
     with pytest.raises(ServerBusy) as busy:
         opened(few, connections=1).stat("config")
     assert busy.value.temporary

@@ -184,4 +184,4 @@ def test_no_descriptor_stays_open(tmp_path: Path, folder: int) -> None:
 
 
 def test_kinds_are_those_of_the_format() -> None:
-    assert stat.S_IFSOCK not in listing.KINDS
+    assert stat.S_IFSOCK not in listing.ENTRY_KINDS
