@@ -30,6 +30,7 @@ from destinations.storage.tls import check_pins, context_for, fingerprint_of, tl
 BLOCK = 256 << 10
 _BROKEN = (OSError, EOFError, ftplib.Error, ValueError)
 _ASK_AFTER_REST = 30.0
+_DRAWS = 5
 _LONGEST_LISTING = 64 << 20
 _TOO_MANY = re.compile(r"too many|maximum|limit|connections|try again|busy", re.IGNORECASE)
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
@@ -228,7 +229,7 @@ class FtpLink:
         """Open a data channel for ``command``; it is secured when the control channel is."""
         with self._translated():
             if self._config.passive:
-                port = self._control.makepasv()[1]
+                port = self._offered_port()
                 # The address in the answer is ignored: the server we logged in to is the one we talk to.
                 data = dial_address([self._peer], port, self._config.timeout, receive_buffer=receive_buffer)
                 try:
@@ -239,6 +240,19 @@ class FtpLink:
             else:
                 data = self._transfer_active(command, rest)
         return self._secured_data(data) if self._config.tls else data
+
+    def _offered_port(self) -> int:
+        """Return the port that the server listens on for us.
+
+        Servers draw it by lot, and two sessions may draw the same at one moment: 425 then. Nothing moved yet; ask again.
+        """
+        for _ in range(_DRAWS - 1):
+            try:
+                return int(self._control.makepasv()[1])
+            except ftplib.error_temp as error:
+                if _reply(error) != 425:
+                    raise
+        return int(self._control.makepasv()[1])
 
     def _transfer_active(self, command: str, rest: int) -> socket.socket:
         with self._control.makeport() as listening:

@@ -215,9 +215,9 @@ class OddHash(Odd):
 
 
 class OddPoor(Odd):
-    """Prints listings that nobody knows, refuses REST, and names another host in PASV."""
+    """Prints listings that nobody knows, refuses REST, names another host in PASV, and draws ports that are taken."""
 
-    switches = ("nlst-only", "no-rest", "pasv-elsewhere")
+    switches = ("nlst-only", "no-rest", "pasv-elsewhere", "taken-port")
 
 
 FTP_SERVERS: dict[str, type[Server]] = {

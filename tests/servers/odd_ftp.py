@@ -2,7 +2,7 @@
 
 Arguments: port, folder, user, password, then switches: ``mlsd`` (offer it), ``rename`` (rename over files),
 ``hash`` (offer XSHA256), ``no-rest`` (refuse REST), ``pasv-elsewhere`` (name another host in PASV), ``nlst-only``
-(print listings nobody knows).
+(print listings nobody knows), ``taken-port`` (every other passive port is another session's already).
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ def main(port: int, home: str, user: str, password: str, switches: set[str]) -> 
             self.respond("250 " + hashlib.sha256(Path(path).read_bytes()).hexdigest().upper())
 
         def ftp_PASV(self, line):
+            self.drawn = getattr(self, "drawn", 0) + 1
+            if "taken-port" in switches and self.drawn % 2:
+                return self.respond("425 Unable to identify the local data socket: Address already in use")
             if "pasv-elsewhere" in switches:
                 self.masquerade_address = "192.0.2.1"
             return super().ftp_PASV(line)
