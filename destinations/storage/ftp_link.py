@@ -244,7 +244,7 @@ class FtpLink:
     def _offered_port(self) -> int:
         """Return the port that the server listens on for us.
 
-        Servers draw it by lot, and two sessions may draw the same at one moment: 425 then. Nothing moved yet; ask again.
+        Servers draw it by lot, and two sessions may draw the same at one moment: 425. Nothing moved yet; ask again.
         """
         for _ in range(_DRAWS - 1):
             try:
