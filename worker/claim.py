@@ -32,6 +32,8 @@ def claim_next(worker: str, server_id: int, *, session: tuple[int, str] | None =
     ``session`` (job and lease) takes an item only if the next one belongs to it; without it, items of a job and
     repository that a session works on already are left to that session.  None if there is nothing to take.
     """
+    if session is not None and not _waits_for(*session):
+        return None
     blocked: set[tuple[str, bool]] = set()
     with transaction.atomic():
         leases.touch(f"claims:{server_id}")
@@ -44,6 +46,11 @@ def claim_next(worker: str, server_id: int, *, session: tuple[int, str] | None =
                     return None
                 return _take(item, worker)
     return None
+
+
+def _waits_for(job_id: int, lease: str) -> bool:
+    """Tell whether a session has more to do.  It asks several times a second, so that this locks nothing."""
+    return JobItem.objects.filter(job=job_id, lease=lease, state=State.PENDING, finished_at=None).exists()
 
 
 def _is_blocked(item: JobItem) -> bool:

@@ -62,7 +62,7 @@ def job_settle(job_id: int) -> None:
     if Job.objects.select_for_update().filter(pk=job_id, state__in=LIVE).first() is None:
         return
     mine = JobItem.objects.filter(job=job_id)
-    left = mine.filter(state__in=LIVE).count()
+    left = mine.filter(state__in=LIVE, finished_at=None).count()
     if left:
         job.update(items_done=F("items_total") - left)
         return
@@ -98,7 +98,7 @@ def _told(first: dict[str, Any], items: list[dict[str, Any]]) -> str:
 def items_give_up(job_id: int, lease: str, outcome: Outcome) -> int:
     """Fail what waits for the same lease as an item that a dead resource stopped.  Returns how many there were."""
     with transaction.atomic():
-        count = JobItem.objects.filter(job=job_id, lease=lease, state=State.PENDING).update(
+        count = JobItem.objects.filter(job=job_id, lease=lease, state=State.PENDING, finished_at=None).update(
             state=State.FAILED,
             finished_at=now(),
             waits_for="",
@@ -117,7 +117,7 @@ def job_cancel(job: Job, *, by: str) -> bool:
     with transaction.atomic():
         if not Job.objects.filter(pk=job.pk, state__in=LIVE, cancel_at=None).update(cancel_at=moment):
             return False
-        JobItem.objects.filter(job=job, state=State.PENDING).update(
+        JobItem.objects.filter(job=job, state=State.PENDING, finished_at=None).update(
             state=State.ABORTED, finished_at=moment, error=f"Stopped by {by}.", error_code="HF-CANCELED"
         )
         job_settle(job.pk)
