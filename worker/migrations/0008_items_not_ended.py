@@ -4,19 +4,18 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0004_accounts_by_name'),
-        ('worker', '0007_backups_by_day'),
+        ("accounts", "0004_accounts_by_name"),
+        ("worker", "0007_backups_by_day"),
     ]
 
     operations = [
         migrations.RemoveIndex(
-            model_name='jobitem',
-            name='item_live',
+            model_name="jobitem",
+            name="item_live",
         ),
         migrations.AddIndex(
-            model_name='jobitem',
-            index=models.Index(condition=models.Q(('finished_at', None)), fields=['job'], name='item_live'),
+            model_name="jobitem",
+            index=models.Index(condition=models.Q(("finished_at", None)), fields=["job"], name="item_live"),
         ),
     ]
