@@ -33,6 +33,8 @@ from destinations.storage.sftp_inbox import Inbox
 from destinations.storage.sftp_wire import Broken, Status, Wire
 
 _WINDOW = 16 << 20
+_PACKET = 128 << 10
+_AHEAD = 256 << 10
 _ASK_AFTER_REST = 30.0
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 _MACS = (
@@ -56,6 +58,8 @@ class _WatchedSocket:
     def __init__(self, connection: socket.socket, timeout: float) -> None:
         self._connection, self._timeout = connection, timeout
         self._stuck_since: float | None = None
+        self._came = b""
+        self._at = 0
         self.gave_up = False
 
     def send(self, data: bytes) -> int:
@@ -71,6 +75,15 @@ class _WatchedSocket:
             raise
         self._stuck_since = None
         return sent
+
+    def recv(self, count: int) -> bytes:
+        """Return up to ``count`` bytes.  paramiko asks for each packet in two small pieces; the kernel is asked ahead."""
+        if self._at >= len(self._came):
+            if count >= _AHEAD:
+                return self._connection.recv(count)
+            self._came, self._at = self._connection.recv(_AHEAD), 0
+        start, self._at = self._at, min(self._at + count, len(self._came))
+        return self._came[start : self._at]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -223,7 +236,7 @@ class SftpLink:
         """Open SFTP; AccessDenied if the user may not use it."""
         assert self._transport
         try:
-            channel = self._channel = self._transport.open_session(window_size=_WINDOW, timeout=self._config.timeout)
+            channel = self._channel = self._transport.open_session(_WINDOW, _PACKET, self._config.timeout)
             channel.settimeout(self._config.timeout)
             inbox = channel.in_buffer = Inbox()
             channel.invoke_subsystem("sftp")

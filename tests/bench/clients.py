@@ -165,7 +165,7 @@ def with_paramiko(work: Work) -> Clock:
 
 
 def with_asyncssh(work: Work) -> Clock:
-    """asyncssh with AES-GCM."""
+    """asyncssh with AES-GCM; what it sends is made durable, as the driver does."""
     import asyncssh
 
     config = work.config
@@ -190,6 +190,7 @@ def with_asyncssh(work: Work) -> Clock:
     async def send(name: str, content: bytes) -> None:
         async with client.open(f"{config['path']}/{name}", "wb") as file:
             await file.write(content)
+            await file.fsync()
 
     async def fetch(name: str) -> bytes:
         async with client.open(f"{config['path']}/{name}", "rb") as file:
