@@ -78,7 +78,7 @@ class Putting:
         self._command = command
         self._cancel = cancel
         self._folder = unspell(command.folder).strip(b"/")
-        self._target = _real_target(unspell(command.target))
+        self._target = _real_target(unspell(command.target), command.owner)
         self._below = unspell(command.below).strip(b"/")
         chosen = [unspell(path).strip(b"/") for path in command.paths]
         self._strays: list[tuple[bytes, int]] = []
@@ -239,9 +239,9 @@ class Putting:
         return ""
 
 
-def _real_target(path: bytes) -> bytes:
+def _real_target(path: bytes, owner: tuple[int, int] | None) -> bytes:
     try:
-        return real_home(path)
+        return real_home(path, () if owner is None else (owner[0], 0))
     except NothingToSave as error:
         raise TargetProblem(str(error)) from None
 

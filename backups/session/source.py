@@ -21,14 +21,14 @@ from backups.spelling import unspell
 class Mount:
     """A component: real paths below a folder of its own."""
 
-    def __init__(self, component: Component, options: FolderOptions, problem: Problem) -> None:
+    def __init__(self, component: Component, options: FolderOptions, problem: Problem, owners: list[int]) -> None:
         name = component.name.encode()
         self.entry = Entry(
             name=name, kind="dir", mode=stat.S_IFDIR | 0o755, mtime=0, ctime=0, uid=0, gid=0, named=False
         )
         self._name = name
         self._paths = [os.fsencode(path) for path in component.paths]
-        self._homes = {path: real_home(path) for path in self._paths} if component.homes else {}
+        self._homes = {path: real_home(path, owners) for path in self._paths} if component.homes else {}
         self._options = options
         self._problem = problem
 
@@ -48,7 +48,8 @@ def account_source(command: Backup) -> Source:
 
     def members(problem: Problem) -> list[Any]:
         mounts: list[Any] = [
-            Mount(component, _options(command, component, excluded), problem) for component in command.components
+            Mount(component, _options(command, component, excluded), problem, command.owners)
+            for component in command.components
         ]
         about = StreamFile(b"account.json", lambda: io.BytesIO(note), mtime=time.time_ns(), mode=0o600, uid=0, gid=0)
         return [*mounts, about]
