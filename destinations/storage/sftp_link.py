@@ -77,7 +77,7 @@ class _WatchedSocket:
         return sent
 
     def recv(self, count: int) -> bytes:
-        """Return up to ``count`` bytes.  paramiko asks in small pieces, two for each packet; the kernel is asked ahead."""
+        """Return up to ``count`` bytes.  paramiko asks twice for each packet; the kernel is asked ahead."""
         if self._at >= len(self._came):
             if count >= _AHEAD:
                 return self._connection.recv(count)
