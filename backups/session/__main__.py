@@ -14,8 +14,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,14 +25,10 @@ from backups.engine.keyring import add_key
 from backups.engine.locks import Lock
 from backups.engine.ports import CancelToken
 from backups.engine.repository import Repository
-from backups.session.archiving import run_archive
-from backups.session.browse import Browser
 from backups.session.events import say
-from backups.session.items import run_backup
 from backups.session.limits import be_modest
 from backups.session.locking import Waiting, lock_of
 from backups.session.privileges import die_with_parent
-from backups.session.putting import run_restore
 from backups.session.spec import (
     Archive,
     Backup,
@@ -49,8 +46,10 @@ from backups.session.spec import (
     decode_spec,
 )
 from backups.session.stores import open_store, say_room, stop_waiting, tell_traffic, tell_traffic_if_due
-from backups.session.upkeep import run_inspect, run_sweep
 from destinations.storage.errors import StoreError
+
+if TYPE_CHECKING:
+    from backups.session.browse import Browser
 
 _LARGEST_SPEC = 4 << 20
 _FAILED = 1
@@ -83,7 +82,6 @@ class Session:
 
     def __init__(self, repository: Repository, lock: Lock | None) -> None:
         self._repository = repository
-        self._browser = Browser(repository)
         self._lock = lock
         self._lock_id = ""
         self._children: dict[int, int] = {}
@@ -129,21 +127,32 @@ class Session:
             yield decode_command(line)
 
     def _take(self, command: Command) -> None:
+        # Each import is made when its command comes first: a session needs one or two of them, and all take long.
         if isinstance(command, Backup):
+            from backups.session.items import run_backup
+
             self._writing.add(command.item)
             self._work(command.item, lambda cancel: run_backup(self._repository, command, cancel))
         elif isinstance(command, Restore):
+            from backups.session.putting import run_restore
+
             self._work(command.item, lambda cancel: run_restore(self._repository, command, cancel))
         elif isinstance(command, Sweep):
+            from backups.session.upkeep import run_sweep
+
             self._work(command.item, lambda cancel: run_sweep(self._repository, command, cancel))
         elif isinstance(command, Inspect):
+            from backups.session.upkeep import run_inspect
+
             self._work(command.item, lambda cancel: run_inspect(self._repository, command, cancel))
         elif isinstance(command, Archive):
+            from backups.session.archiving import run_archive
+
             self._work(command.item, lambda cancel: run_archive(self._repository, command, cancel))
-        elif isinstance(command, Search):
-            self._fork(command.item, lambda _: _said(self._browser.search, command))
-        elif isinstance(command, Versions):
-            self._fork(command.item, lambda _: _said(self._browser.versions, command))
+        elif isinstance(command, Search | Versions):
+            browser = self._browser
+            answer = browser.search if isinstance(command, Search) else browser.versions
+            self._fork(command.item, lambda _: _said(answer, command))
         elif isinstance(command, Cancel):
             for pid, item in self._children.items():
                 if item == command.item:
@@ -164,6 +173,12 @@ class Session:
             say("ended", item, status=_FAILED)
         else:
             self._fork(item, work)
+
+    @cached_property
+    def _browser(self) -> Browser:
+        from backups.session.browse import Browser
+
+        return Browser(self._repository)
 
     def _answer(self, command: List | Read) -> None:
         try:

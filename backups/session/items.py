@@ -6,7 +6,6 @@ import os
 import time
 from contextlib import suppress
 
-from backups.engine.archiver import BackupOptions, SnapshotInfo, backup
 from backups.engine.errors import BadRequest, Corrupt, SnapshotMissing
 from backups.engine.layout import SNAPSHOTS, is_id
 from backups.engine.ports import CancelToken
@@ -14,7 +13,6 @@ from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot, decode_snapshot
 from backups.engine.times import TimeFormatter
 from backups.session.events import SaidProgress, say
-from backups.session.source import account_source
 from backups.session.spec import Backup
 from destinations.storage.errors import ObjectMissing
 
@@ -23,6 +21,10 @@ COMPLETE, INCOMPLETE = 0, 3
 
 def run_backup(repository: Repository, command: Backup, cancel: CancelToken) -> int:
     """Back up an account; the summary is said, the exit status returned."""
+    # Restores and questions need this module too, and these two take long.
+    from backups.engine.archiver import BackupOptions, SnapshotInfo, backup
+    from backups.session.source import account_source
+
     progress = SaidProgress(command.item, time.monotonic)
     began = time.time_ns()
     info = SnapshotInfo(

@@ -6,8 +6,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 _LOWEST_BEST_EFFORT = 7
 
 
@@ -17,6 +15,8 @@ def be_modest(nice: int, group: str = "") -> None:
     ``nice`` 0 changes nothing.  What the machine does not allow is left out: the work matters more than its pace.
     """
     if nice:
+        import psutil  # takes long, and who only answers questions does without
+
         os.nice(nice)
         with suppress(psutil.Error, OSError):
             psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, _LOWEST_BEST_EFFORT)

@@ -15,7 +15,6 @@ import msgspec
 from destinations.storage.connect import Reach
 from destinations.storage.errors import BadConfig
 from destinations.storage.names import check_prefix
-from destinations.storage.tls import normal_pin
 
 _HIDDEN = "***"
 
@@ -155,8 +154,7 @@ class FtpConfig(Remote, frozen=True, kw_only=True, tag_field="kind", tag="ftp"):
         super().__post_init__()
         check_port(self.port)
         _require(_printable(self.password.reveal()), "a password holds no line ends or control characters")
-        for pin in self.pins:
-            normal_pin(pin)
+        _check_pins(self.pins)
 
 
 class SftpConfig(Remote, frozen=True, kw_only=True, tag_field="kind", tag="sftp"):
@@ -221,8 +219,7 @@ class S3Config(Common, frozen=True, kw_only=True, tag_field="kind", tag="s3"):
         _require(self.object_lock in ("", "GOVERNANCE", "COMPLIANCE"), "object lock is GOVERNANCE or COMPLIANCE")
         _require(bool(self.object_lock) == (self.object_lock_days > 0), "object lock needs a mode and a number of days")
         _require(0 < self.timeout <= 3600, "the timeout is between 0 and 3600 seconds")
-        for pin in self.pins:
-            normal_pin(pin)
+        _check_pins(self.pins)
 
 
 Config = LocalConfig | FtpConfig | SftpConfig | S3Config
@@ -277,6 +274,14 @@ def check_host(host: str) -> None:
 def check_port(port: int) -> None:
     """Raise BadConfig unless ``port`` is one."""
     _require(0 < port < 65536, "a port is a number from 1 to 65535")
+
+
+def _check_pins(pins: tuple[str, ...]) -> None:
+    if pins:
+        from destinations.storage.tls import normal_pin  # TLS takes long to import, and a folder needs none
+
+        for pin in pins:
+            normal_pin(pin)
 
 
 def _take(kind: type, value: Any) -> Any:
