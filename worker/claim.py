@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
 
 from panel.options.selectors import options
 from worker import leases
 from worker.clock import now
 from worker.models import Attempt, Job, JobItem
 from worker.states import Kind, Slot, State
+from worker.waiting import Condition, RunningItem, among, item_start, running_items, waiting_items
 
 _LOOK_AHEAD = 3
 _ONE_AT_A_TIME = (Kind.RESTORE, Kind.DOWNLOAD)
@@ -61,7 +61,7 @@ def _is_blocked(item: JobItem) -> bool:
     other = leases.holder(item.lease, exclusive=item.exclusive)
     if other is None:
         return False
-    _wait(item, f"Waits for: {other.attempt.item.job.name}")
+    _wait(item, f"Waits for: {other.job_name}")
     return True
 
 
@@ -69,37 +69,38 @@ def _candidates(server_id: int, session: tuple[int, str] | None, blocked: set[tu
     limits = options("pause_queue", *[slot.label for slot in Slot])
     if limits["pause_queue"]:
         return []
-    live = JobItem.objects.filter(server=server_id, state=State.RUNNING)
-    running = list(live.values_list("slot", "job", "lease", "account"))
-    used = Counter(slot for slot, *_ in running)
+    running = running_items(server_id)
+    used = Counter(item.slot for item in running)
     free = [slot for slot in Slot if used[slot] < int(limits[slot.label])]
     if not free:
         return []
-    waiting = (
-        JobItem.objects.filter(server=server_id, state=State.PENDING, job__cancel_at=None)
-        .filter(Q(not_before=None) | Q(not_before__lte=now()))
-        .select_related("job")
-        .order_by("slot", "priority", "id")
-    )
+    left_out = [Condition("item.lease = %s AND item.exclusive = %s", each) for each in blocked]
     if session is None:
-        for job in {job for _, job, lease, _ in running if lease}:
-            waiting = waiting.exclude(
-                job=job, lease__in={lease for _, other, lease, _ in running if other == job and lease}
-            )
-        if served := {account for slot, _, _, account in running if slot == Slot.RESTORE and account}:
-            waiting = _without(waiting, served)
-    for lease, exclusive in blocked:
-        waiting = waiting.exclude(lease=lease, exclusive=exclusive)
-    # The order is that of the index: what is taken is found at its beginning, however much waits.
-    return list((waiting if len(free) == len(Slot) else waiting.filter(slot__in=free))[:_LOOK_AHEAD])
+        left_out += _in_sessions(running) + _served(server_id, running)
+    return waiting_items(server_id, free, [~each for each in left_out], _LOOK_AHEAD)
 
 
-def _without(waiting: QuerySet[JobItem], served: set[int]) -> QuerySet[JobItem]:
-    """Leave out restores and downloads of accounts that have one at work: nobody takes the others' places."""
-    theirs = Q(slot=Slot.RESTORE, account__in=served, job__kind__in=_ONE_AT_A_TIME)
-    for item in waiting.filter(theirs, waits_for="")[:_LOOK_AHEAD]:
+def _in_sessions(running: list[RunningItem]) -> list[Condition]:
+    """Return what is left to the sessions that work already."""
+    leased: dict[int, set[str]] = defaultdict(set)
+    for item in running:
+        if item.lease:
+            leased[item.job_id].add(item.lease)
+    return [Condition("item.job_id = %s", (job,)) & among("item.lease", names) for job, names in leased.items()]
+
+
+def _served(server_id: int, running: list[RunningItem]) -> list[Condition]:
+    """Return restores and downloads of accounts that have one at work, and say so on the first: nobody takes the
+    others' places.
+    """
+    served = {item.account_id for item in running if item.slot == Slot.RESTORE and item.account_id}
+    if not served:
+        return []
+    theirs = among("item.account_id", served) & among("job.kind", [str(kind) for kind in _ONE_AT_A_TIME])
+    untold = Condition("item.waits_for = ''")
+    for item in waiting_items(server_id, [Slot.RESTORE], [theirs, untold], _LOOK_AHEAD):
         _wait(item, "Waits for another restore or download of the same account")
-    return waiting.exclude(theirs)
+    return [Condition("item.slot = %s", (int(Slot.RESTORE),)) & theirs]
 
 
 def _wait(item: JobItem, reason: str) -> None:
@@ -109,13 +110,10 @@ def _wait(item: JobItem, reason: str) -> None:
 
 def _take(item: JobItem, worker: str) -> Claim | None:
     moment = now()
-    if item.job.state == State.PENDING:
+    if item.job_state == State.PENDING:  # type: ignore[attr-defined]
         # The job's row first, as everybody else who needs both.
         Job.objects.filter(pk=item.job_id, state=State.PENDING).update(state=State.RUNNING, started_at=moment)
-    mine = JobItem.objects.filter(pk=item.pk, state=State.PENDING).update(
-        state=State.RUNNING, started_at=moment, tries=F("tries") + 1, waits_for="", bytes_done=0, files_done=0, speed=0
-    )
-    if not mine:
+    if not item_start(item, moment):
         return None
     item.state, item.started_at, item.tries, item.waits_for = State.RUNNING, moment, item.tries + 1, ""
     item.bytes_done = item.files_done = item.speed = 0

@@ -6,6 +6,8 @@ transaction: touching the resource's row makes them queue up behind each other.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.db import connection
 
 from worker.models import Attempt, Lease
@@ -16,6 +18,22 @@ _TOUCH = (
 )
 """One statement, as two could both find no row."""
 
+_HOLDER = (
+    "SELECT attempt.id, job.name FROM worker_lease AS lease "
+    "JOIN worker_attempt AS attempt ON attempt.id = lease.attempt_id "
+    "JOIN worker_jobitem AS item ON item.id = attempt.item_id JOIN worker_job AS job ON job.id = item.job_id "
+    "WHERE lease.resource_id = %s AND (lease.exclusive OR NOT %s) ORDER BY lease.id LIMIT 1"
+)
+_GRANT = "INSERT INTO worker_lease (resource_id, attempt_id, exclusive) VALUES (%s, %s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has a lease: an attempt, and the name of its job."""
+
+    attempt_id: int
+    job_name: str
+
 
 def touch(key: str) -> None:
     """Lock the row of a resource until the transaction ends; it is made the first time."""
@@ -23,18 +41,18 @@ def touch(key: str) -> None:
         cursor.execute(_TOUCH, [key])
 
 
-def holder(key: str, *, exclusive: bool) -> Lease | None:
-    """Return a lease that stands in the way of another one, with the name of its job, or None."""
-    others = Lease.objects.filter(resource=key)
-    if not exclusive:
-        others = others.filter(exclusive=True)
-    named = others.select_related("attempt__item__job").only("resource", "attempt__item__job__name")
-    return named.order_by("pk").first()
+def holder(key: str, *, exclusive: bool) -> Holder | None:
+    """Return whose lease stands in the way of another one, or None."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLDER, [key, not exclusive])
+        row = cursor.fetchone()
+    return Holder(*row) if row else None
 
 
 def grant(key: str, attempt: Attempt, *, exclusive: bool) -> None:
     """Store a lease; the caller has asked :func:`holder` in the same transaction."""
-    Lease.objects.create(resource_id=key, attempt=attempt, exclusive=exclusive)
+    with connection.cursor() as cursor:
+        cursor.execute(_GRANT, [key, attempt.pk, exclusive])
 
 
 def free(attempt: Attempt) -> None:

@@ -30,7 +30,7 @@ def my_turn(claim: Claim, key: str, what: str) -> bool:
                 leases.grant(key, claim.attempt, exclusive=True)
             if other is None or other.attempt_id == claim.attempt.pk:
                 return True
-        context.wait(f"{what}: {other.attempt.item.job.name}")
+        context.wait(f"{what}: {other.job_name}")
         if context.canceled():
             item_finish(claim, Outcome(State.ABORTED, code="HF-CANCELED", error="Stopped on request."))
             return False
