@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from time import sleep
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from backups.models import Schedule
 from backups.services.schedules import ScheduleData, schedule_create, schedule_run, schedules_tick
@@ -17,9 +20,9 @@ from worker.clock import now
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
 from worker.finish import Outcome, item_finish, job_cancel
 from worker.joblog import cleaned
-from worker.models import Attempt, Job
+from worker.models import Attempt, Job, JobItem
 from worker.reaper import reap
-from worker.states import Kind, State
+from worker.states import Kind, Slot, State
 
 pytestmark = pytest.mark.django_db
 
@@ -173,3 +176,39 @@ def test_the_audit_chain_notices_a_change(people: dict[str, Any]) -> None:
 def test_logs_hold_no_secrets() -> None:
     text = cleaned("password=hunter2 ftp://bob:pw1@host/ key s3cr3tvalue", ["s3cr3tvalue"])
     assert not any(secret in text for secret in ("hunter2", "pw1", "s3cr3tvalue"))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time: nobody races")
+def test_claimers_at_one_moment_take_each_item_once_and_keep_to_limits_and_leases(people: dict[str, Any]) -> None:
+    Option.objects.create(key="slots_backup", value=3)
+    for number in range(12):
+        job(people, count=2, lease=f"repository:{number % 4}")
+    for number in range(4):
+        job(people, Kind.CLEANUP, lease=f"repository:{number}", exclusive=True)
+        job(people, Kind.RESTORE, lease=f"repository:{number}")
+    taken: list[int] = []
+    most: list[int] = []
+
+    def claimer(_: int) -> None:
+        empty = 0
+        while empty < 5:
+            mine = claim(people)
+            if mine is None:
+                empty += 1
+                sleep(0.01)
+                continue
+            taken.append(mine.item.pk)
+            running = list(JobItem.objects.filter(state=State.RUNNING).values_list("slot", "lease", "exclusive"))
+            most.append(sum(slot == Slot.BACKUP for slot, *_ in running))
+            alone = {lease for _, lease, exclusive in running if exclusive}
+            assert all(sum(lease == each for _, lease, _ in running) == 1 for each in alone), running
+            assert sum(slot == Slot.RESTORE for slot, *_ in running) <= 1, "of one account"
+            item_finish(mine, Outcome(State.SUCCESS))
+        connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(claimer, range(8)))
+    assert sorted(taken) == sorted(JobItem.objects.values_list("pk", flat=True))
+    assert set(JobItem.objects.values_list("state", "tries")) == {(State.SUCCESS, 1)}
+    assert max(most) == 3
