@@ -7,14 +7,16 @@ bytes that are no UTF-8 stand as ``%0A``.  A spelling fits into a row, a form an
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import AnyStr
 from urllib.parse import unquote_to_bytes
 
 _HIDDEN = "\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
 _ODD = re.compile(f"[%{_HIDDEN}]")
 _UNSEEN = re.compile(f"[\\\\{_HIDDEN}]")
 _NO_NAMES = frozenset((b"", b".", b".."))
-LONGEST = 8192
-"""Characters of a spelling that is looked at."""
+LONGEST = 1 << 20
+"""Characters of a spelling that is looked at: more than the longest path that a backup holds can have."""
 
 
 def spell(raw: bytes) -> str:
@@ -38,6 +40,15 @@ def clean(text: str) -> str:
     if b"\0" in raw or (raw and any(part in _NO_NAMES for part in raw.split(b"/"))):
         raise ValueError("that is no path of a snapshot")
     return spell(raw)
+
+
+def outermost(paths: Iterable[AnyStr], slash: AnyStr) -> list[AnyStr]:
+    """Return those paths that lie in no other one of them, each once, in the order of their texts with a slash."""
+    found: list[AnyStr] = []
+    for path in sorted(paths, key=lambda path: path + slash):
+        if not found or not (path + slash).startswith(found[-1] + slash):
+            found.append(path)
+    return found
 
 
 def shown(raw: bytes) -> str:

@@ -14,6 +14,7 @@ from restores.choosing import Part, cleaned
 
 _KEY = "basket"
 MOST = 500
+MOST_LETTERS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ class Basket:
                 new.append([snapshot.pk, one, kind if kind in ("file", "dir") else "other", size])
         if len(self._rows) + len(new) > MOST:
             raise Invalid(f"A basket holds {MOST} items at most. Choose whole folders instead.")
-        self._save(snapshot.account_id, [*self._rows, *new])
+        rows = [*self._rows, *new]
+        if sum(len(row[1]) for row in rows) > MOST_LETTERS:
+            raise Invalid("The paths of these items are too long for a basket. Choose folders above them instead.")
+        self._save(snapshot.account_id, rows)
         return len(new)
 
     def remove(self, refs: Iterable[str]) -> None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from backups.models import Snapshot
-from backups.spelling import clean, spell
+from backups.spelling import clean, outermost, spell
 from panel.accounts.models import Account
 from panel.core.errors import Invalid, NotAllowed
 
 MOST_PATHS = 2000
+MOST_LETTERS = 4 << 20
 COMPONENTS = {
     "web": ("web", "Web files", "Websites and everything else in the home folder"),
     "databases": ("db", "Databases", "All databases and their tables"),
@@ -54,16 +55,18 @@ def is_inside(path: str, folder: str) -> bool:
 def cleaned(paths: Iterable[str]) -> tuple[str, ...]:
     """Return paths in their one spelling, without those that lie inside others.  Invalid."""
     found: set[str] = set()
+    letters = 0
     for number, path in enumerate(paths):
         if number >= MOST_PATHS:
             raise Invalid(f"That is too much at once: at most {MOST_PATHS:,} items. Choose whole folders instead.")
+        letters += len(path)
+        if letters > MOST_LETTERS:
+            raise Invalid("The paths of these items are too long together. Choose whole folders instead.")
         try:
             found.add(clean(path))
         except ValueError as error:
             raise Invalid("That is no path of a restore point.") from error
-    if "" in found:
-        return ("",)
-    return tuple(sorted(path for path in found if not any(above in found for above in _above(path))))
+    return ("",) if "" in found else tuple(sorted(outermost(found, "/")))
 
 
 def whole_component(snapshot: Snapshot, component: str) -> str:
@@ -129,8 +132,3 @@ def stored_parts(stored: Sequence[dict[str, Any]]) -> list[Part]:
     numbers = [part["snapshot"] for part in stored]
     snapshots = Snapshot.objects.present().select_related("account", "repository").in_bulk(numbers)
     return [Part(snapshots[part["snapshot"]], tuple(part["paths"])) for part in stored]
-
-
-def _above(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]

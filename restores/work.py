@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from panel.core.errors import PanelError
 from panel.options.selectors import number
 from restores.choosing import Part, home_path, stored_parts
 from restores.downloads import make_room
+from restores.handing import Stopped, hand_out
 from restores.listing import list_command, listed, must_be_listed
 from restores.models import Download, Restore, Target
 from restores.placing import archive_parts, commands, placing_of
@@ -189,7 +189,9 @@ class DownloadPlan:
             return failure(running.error)
         moment, days = now(), number("download_days")
         try:
-            _hand_out(self._file)
+            hand_out(self._file, Path(settings.DOWNLOADS_DIR), running.context)
+        except Stopped:
+            return failure(CANCELED)
         except OSError as error:
             running.context.log(f"could not be moved among the downloads: {error.strerror}", level="error")
             text = f"The archive is built, and could not be moved among the downloads: {error.strerror}."
@@ -239,19 +241,6 @@ def run_download(claim: Claim) -> None:
         SessionRunner(claim, repository, _schedule(parts), plan, create=False).run()
     finally:
         plan.clean()
-
-
-def _hand_out(file: Path) -> None:
-    """Move an archive to where pages take it from; half of it stays nowhere.  OSError."""
-    folder = Path(settings.DOWNLOADS_DIR)
-    info = folder.stat()
-    if os.geteuid() == 0:
-        os.chown(file, info.st_uid, info.st_gid)
-    try:
-        shutil.move(file, folder / file.name)
-    except OSError:
-        (folder / file.name).unlink(missing_ok=True)
-        raise
 
 
 def _of_now(stored: list[dict[str, Any]]) -> tuple[list[Part], Repository]:

@@ -16,6 +16,7 @@ from backups.engine.restore_plan import Plan, Planned
 from backups.engine.restore_rules import RestoreOptions
 from backups.engine.restorer import RestoreResult, restore
 from backups.engine.tree_path import find_node
+from backups.session.chosen import ChosenPaths
 from backups.session.events import SaidProgress, say, say_list
 from backups.session.giving import Giver
 from backups.session.homes import real_home
@@ -270,16 +271,11 @@ def selector(paths: list[bytes]) -> Selector | None:
     """Return a rule that takes these paths with all below them; None if that is everything."""
     if not paths or b"" in paths:
         return None
-    wanted = set(paths)
-    on_the_way = {path[:end] for path in paths for end in range(len(path)) if path[end : end + 1] == b"/"}
+    chosen = ChosenPaths(paths)
 
     def select(path: bytes, _is_folder: bool) -> tuple[bool, bool]:
         path = path.strip(b"/")
-        above = path
-        while above:
-            if above in wanted:
-                return True, True
-            above = above.rpartition(b"/")[0]
-        return False, path in on_the_way
+        inside = chosen.holds(path)
+        return inside, inside or chosen.leads(path)
 
     return select

@@ -11,6 +11,7 @@ from typing import Any
 
 from backups.engine.patterns import Patterns
 from backups.engine.ports import Entry, Source, SourceFolder
+from backups.session.chosen import ChosenPaths
 from backups.session.homes import real_home
 from backups.session.spec import Backup, Component
 from backups.sources import FolderOptions, FolderSource, StreamFile
@@ -73,16 +74,5 @@ def _options(command: Backup, component: Component, excluded: Patterns | None) -
 
 def _all_but(wanted: list[bytes]) -> Callable[[bytes, bool], bool]:
     """Return a rule that leaves out everything but the wanted paths, what is below, and the way to them."""
-    on_the_way = {b"/".join(path.split(b"/")[:depth]) for path in wanted for depth in range(path.count(b"/") + 1)}
-    whole = set(wanted)
-
-    def left_out(path: bytes, _is_folder: bool) -> bool:
-        if path in on_the_way:
-            return False
-        while path:
-            if path in whole:
-                return False
-            path = path.rpartition(b"/")[0]
-        return True
-
-    return left_out
+    chosen = ChosenPaths(wanted)
+    return lambda path, _is_folder: not (chosen.holds(path) or chosen.leads(path))

@@ -54,6 +54,11 @@ class Site:
         """The spelled path of the home in snapshots."""
         return home_path(str(self.home))
 
+    @property
+    def downloads(self) -> Path:
+        """Where finished archives lie."""
+        return Path(settings.DOWNLOADS_DIR)
+
     def back_up(self) -> Snapshot:
         """Make a snapshot, by a worker."""
         job = schedule_run(self.schedule, trigger="manual")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from backups.engine.errors import Corrupt
 from backups.models import Snapshot
 from backups.session.browse import Browser
+from backups.session.chosen import ChosenPaths
 from backups.session.folders import Folders
 from backups.session.putting import selector
 from backups.session.spec import List, Search
@@ -44,7 +45,7 @@ def test_every_path_has_one_spelling_and_comes_back_from_it(raw: bytes) -> None:
     assert not set(shown(raw)) & set("\n\r\t\0\u202e\x1b")
 
 
-@pytest.mark.parametrize("path", ["a/../b", "..", "a//b", "a/./b", "a%2F..%2Fb", "a%00b", "x" * 9000, "\ud800"])
+@pytest.mark.parametrize("path", ["a/../b", "..", "a//b", "a/./b", "a%2F..%2Fb", "a%00b", "x" * 1_100_000, "\ud800"])
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError):
         clean(path)
@@ -63,6 +64,15 @@ def test_a_choice_takes_what_is_below_and_leads_to_it() -> None:
         b"c/d": (True, True), b"d": (False, False),
     }  # fmt: skip
     assert selector([b"a", b""]) is None
+
+
+@given(st.lists(st.text("ab/", min_size=1, max_size=6), max_size=8), st.text("ab/", max_size=8))
+def test_chosen_paths_are_told_as_slowly_looking_at_each_would(chosen: list[str], asked: str) -> None:
+    wanted = [plain.encode() for path in chosen if (plain := path.strip("/"))]
+    path = asked.strip("/").encode()
+    found = ChosenPaths(wanted)
+    assert found.holds(path) == any((path + b"/").startswith(one + b"/") for one in wanted)
+    assert found.leads(path) == any((one + b"/").startswith(path + b"/") for one in wanted)
 
 
 # ---------------------------------------------------------------- large folders

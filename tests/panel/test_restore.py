@@ -547,11 +547,12 @@ def test_an_archive_that_cannot_be_handed_out_leaves_nothing_behind(
 ) -> None:
     snapshot = site.back_up()
 
-    def full(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:10])
+    def full(source: int, target: int, *_: object) -> None:
+        os.write(target, os.read(source, 10))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("restores.work.shutil.move", full)
+    monkeypatch.setattr("restores.handing._renamed", lambda *_: False)
+    monkeypatch.setattr("restores.handing._pump", full)
     download = built(site, [site.part(snapshot, "")], "zip")
     assert (download.job.state, download.job.error_code) == ("failed", "HF-NO-ROOM")
     assert not list(Path(settings.DOWNLOADS_DIR).iterdir())
