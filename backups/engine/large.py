@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BLOCK = 4 * 1024 * 1024
 """Bytes read from a large file at a time."""
+AHEAD = 12 * 1024 * 1024
+"""Bytes of chunks that may wait, so that one that takes long to compress keeps no thread idle."""
 
 
 class _Stored(NamedTuple):
@@ -69,13 +71,18 @@ class LargeFiles:
         ids: list[bytes] = []
         total = 0
         under_way: deque[Future[_Stored]] = deque()
+        sizes: deque[int] = deque()
+        ahead = 0
         try:
             for chunk in self._chunks(file, head):
                 total += len(chunk)
                 under_way.append(self._executor.submit(self._seal_chunk, chunk))
+                sizes.append(len(chunk))
+                ahead += len(chunk)
                 del chunk
-                while len(under_way) > self._threads + 1:
+                while len(under_way) > self._threads + 1 and (ahead > AHEAD or under_way[0].done()):
                     ids.append(self._take(under_way.popleft().result()))
+                    ahead -= sizes.popleft()
                 if self._cancel.is_set:
                     self._cancel.check()
             while under_way:
