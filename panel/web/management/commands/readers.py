@@ -20,6 +20,7 @@ class Command(BaseCommand):
     """Answer until a signal."""
 
     help = "Answer browse, search and key requests."
+    requires_system_checks: list[str] = []
 
     def handle(self, *_: Any, **__: Any) -> None:
         """Run."""

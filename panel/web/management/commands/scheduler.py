@@ -19,6 +19,7 @@ class Command(BaseCommand):
     """Tick until a signal."""
 
     help = "Start schedules that are due, find lost workers, ring again."
+    requires_system_checks: list[str] = []
 
     def handle(self, *_: Any, **__: Any) -> None:
         """Run."""

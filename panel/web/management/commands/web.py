@@ -16,6 +16,7 @@ class Command(BaseCommand):
     """Become the web server; it needs no private key and should run as a user of its own."""
 
     help = "Serve the pages until a signal. Needs no private key: let it run as a user of its own."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take where to listen."""

@@ -19,6 +19,7 @@ class Command(BaseCommand):
     """Take up what a dead worker of this name left, then become Celery's worker."""
 
     help = "Do backups, restores and everything else that waits, until a signal."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take how long to wait for the end of the worker before."""
