@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import sys
@@ -162,6 +163,9 @@ def in_child(work: Callable[[], Any], *, uid: int | None = None) -> Any:
         code = 1
         try:
             if uid is not None:
+                # Imported late by the engine, and the other user may not be able to read where Python lives.
+                for name in ("concurrent.futures.thread", "multiprocessing.connection", "zoneinfo"):
+                    importlib.import_module(name)
                 os.setgroups([])
                 os.setgid(uid)
                 os.setuid(uid)
