@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings.test")
 
@@ -12,6 +13,7 @@ from django.conf import settings
 django.setup()
 
 from pathlib import Path  # noqa: E402
+from types import SimpleNamespace  # noqa: E402
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
@@ -20,12 +22,20 @@ from django.test import Client  # noqa: E402
 from destinations.models import Destination  # noqa: E402
 from panel.accounts.models import Account, Package, PriorityGroup, Role, Server, User  # noqa: E402
 from panel.core.sealing import MasterKey  # noqa: E402
-from worker import doorbell  # noqa: E402
+from tests import forking  # noqa: E402
+from worker import children, doorbell  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doorbell, "ring", lambda queue: False)
+
+
+@pytest.fixture(autouse=True)
+def _children_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions are the real program, without the time that its imports take; tests/worker starts whole ones."""
+    quick = SimpleNamespace(Popen=forking.Popen, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(children, "subprocess", quick)
 
 
 @pytest.fixture
