@@ -22,7 +22,7 @@ from backups.services.keys import key_extend, repositories_of
 from panel.accounts.models import User
 from panel.audit.models import AuditEvent
 from panel.audit.services import record
-from panel.core.errors import Conflict, NotAllowed, PanelError
+from panel.core.errors import Conflict, NotAllowed, PanelError, WrongPassword
 from panel.core.sealing import PublicSealer
 from worker.clock import now
 
@@ -96,12 +96,12 @@ def check_password(user: User, question: dict[str, Any]) -> None:
     """Check the password that came sealed with a question.  NotAllowed if it is wrong, or was too often."""
     since = now() - _WITHIN
     if AuditEvent.objects.filter(actor_name=user.username, action="key.refused", at__gte=since).count() >= _TRIES:
-        raise NotAllowed("Too many wrong passwords. Try again in 15 minutes.")
+        raise WrongPassword("Too many wrong passwords. Try again in 15 minutes.")
     password = master_key().open(password_place(question["request"]), question["password"])
     if not user.check_password(password):
         subject = f"schedule:{question['schedule']}"
         record("key.refused", actor=user, subject=subject, address=question.get("address"))
-        raise NotAllowed("The password is wrong.")
+        raise WrongPassword
 
 
 def _schedule(user: User, question: dict[str, Any]) -> Schedule:

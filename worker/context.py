@@ -6,14 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db.models import Sum
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Greatest
 
 from worker.claim import Claim
 from worker.clock import now
 from worker.joblog import log_line
 from worker.models import Attempt, Job, JobItem
 from worker.reaper import HEARTBEAT_SECONDS
-from worker.states import State
+from worker.states import LIVE, State
 
 _SAVE_EVERY = 1.0
 _MEAN_SECONDS = 10.0
@@ -95,13 +96,17 @@ class ItemContext:
 
 
 def job_progress(job_id: int) -> None:
-    """Sum the figures of a job's items into its row."""
+    """Sum the figures of a job's items into its row; without a total as long as one of them does not know its own."""
     total = JobItem.objects.filter(job=job_id).aggregate(
-        done=Sum("bytes_done"), total=Sum("bytes_total"), files=Sum("files_done"), speed=Sum("speed")
+        done=Sum("bytes_done"),
+        total=Sum(Greatest("bytes_total", "bytes_done")),
+        files=Sum("files_done"),
+        speed=Sum("speed"),
+        unknown=Count("pk", filter=Q(bytes_total=0, state__in=LIVE)),
     )
     Job.objects.filter(pk=job_id, state=State.RUNNING).update(
         bytes_done=total["done"] or 0,
-        bytes_total=total["total"] or 0,
+        bytes_total=0 if total["unknown"] else total["total"] or 0,
         files_done=total["files"] or 0,
         speed=total["speed"] or 0,
     )

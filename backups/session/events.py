@@ -47,9 +47,10 @@ def _write(line: bytes) -> None:
 
 
 class SaidProgress:
-    """The engine's progress as lines, at most two a second."""
+    """The engine's progress as lines, at most two a second.  Without ``totals`` how much is to come is unknown."""
 
-    def __init__(self, item: int, clock: Any) -> None:
+    def __init__(self, item: int, clock: Any, *, totals: bool = True) -> None:
+        self._totals = totals
         self._item = item
         self._clock = clock
         self._last = 0.0
@@ -62,7 +63,8 @@ class SaidProgress:
         moment = self._clock()
         if moment - self._last >= 0.5:
             self._last = moment
-            say("progress", self._item, files=files, bytes=bytes, total=total_bytes, current=_readable(item)[-300:])
+            total = total_bytes if self._totals else 0
+            say("progress", self._item, files=files, bytes=bytes, total=total, current=_readable(item)[-300:])
 
     def problem(self, path: str, message: str) -> None:
         """Say what was left out; the first hundred by name."""

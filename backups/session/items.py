@@ -25,7 +25,9 @@ def run_backup(repository: Repository, command: Backup, cancel: CancelToken) -> 
     from backups.engine.archiver import BackupOptions, SnapshotInfo, backup
     from backups.session.source import account_source
 
-    progress = SaidProgress(command.item, time.monotonic)
+    # What the parent held says nothing of a few paths out of it.
+    part = any(component.only for component in command.components)
+    progress = SaidProgress(command.item, time.monotonic, totals=not part)
     began = time.time_ns()
     info = SnapshotInfo(
         time=TimeFormatter(command.zone).format(began),

@@ -23,6 +23,8 @@ from worker.states import ENDED, LIVE, Kind, State
 PAGE = 50
 GROUPS = {"live": ("Running and waiting", LIVE), "ended": ("Ended", ENDED), "bad": ("Not all good", ())}
 _BAD = (State.WARNING, State.PARTIAL, State.FAILED, State.ABORTED)
+_UPKEEP = (Kind.CLEANUP, Kind.CHECK)
+"""What looks every day whether there is something to do; a day without is no news."""
 _FIELDS = ("kind", "state", "schedule", "account", "from", "to")
 
 
@@ -56,6 +58,8 @@ def filtered(viewer: Any, chosen: dict[str, str]) -> Any:
         jobs = jobs.filter(state__in=_BAD if chosen["state"] == "bad" else GROUPS[chosen["state"]][1])
     elif chosen["state"] in State.values:
         jobs = jobs.filter(state=chosen["state"])
+    elif not chosen["kind"]:
+        jobs = jobs.exclude(state=State.SKIPPED, trigger="scheduled", kind__in=_UPKEEP)
     if chosen["schedule"]:
         jobs = jobs.filter(name__icontains=chosen["schedule"])
     if chosen["account"]:

@@ -15,7 +15,7 @@ from backups.keys import clean_key, sealer
 from backups.models import Schedule
 from backups.places import answer_place, password_place, pasted_place
 from backups.services.keys import key_rotate, key_saved
-from panel.core.errors import NotAllowed, PanelError
+from panel.core.errors import PanelError, WrongPassword
 from panel.core.sealing import MasterKey
 from worker.asking import ask
 from worker.models import Job
@@ -54,7 +54,7 @@ def schedule_key_rotate(request: HttpRequest, number: int) -> HttpResponse:
         return _page(request, schedule, step="rotate")
     try:
         if authenticate(request, username=request.user.username, password=request.POST.get("password", "")) is None:
-            raise NotAllowed("The password is wrong.")
+            raise WrongPassword
         key_rotate(schedule, actor=request.user)
     except PanelError as error:
         return _page(request, schedule, step="rotate", error=error)

@@ -19,6 +19,16 @@ class NotAllowed(PanelError):
     guidance = "Ask the administrator of this server."
 
 
+class WrongPassword(NotAllowed):
+    """The password that was asked for again is not the person's own."""
+
+    code = "HF-PASSWORD"
+    guidance = "It is the password that you sign in here with."
+
+    def __init__(self, text: str = "The password is wrong.") -> None:
+        super().__init__(text)
+
+
 class Conflict(PanelError):
     """The state of the thing does not allow it now."""
 

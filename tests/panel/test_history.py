@@ -18,10 +18,11 @@ from panel.web.overview import calendar, newest_trouble
 from worker.causes import cause
 from worker.claim import claim_next
 from worker.clock import now
+from worker.context import job_progress
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
 from worker.finish import Outcome, item_finish
 from worker.joblog import log_line
-from worker.models import Event, Job, JobLogLine
+from worker.models import Event, Job, JobItem, JobLogLine
 from worker.selectors import time_left
 from worker.states import Kind, State
 
@@ -109,6 +110,32 @@ def test_time_left_waits_until_there_is_something_to_go_by(people: dict[str, Any
     assert time_left(job) == "under 1 min"
     job.speed = 0
     assert time_left(job) == ""
+
+
+def test_how_much_is_to_come_is_unknown_as_long_as_one_item_does_not_know(people: dict[str, Any]) -> None:
+    first = running(people).item
+    second = JobItem.objects.create(job=first.job, server=first.server, label="new", slot=first.slot)
+    JobItem.objects.filter(pk=first.pk).update(bytes_done=900, bytes_total=1_000)
+    JobItem.objects.filter(pk=second.pk).update(bytes_done=450_000)
+    job_progress(first.job_id)
+    first.job.refresh_from_db()
+    assert (first.job.bytes_done, first.job.bytes_total) == (450_900, 0)
+    JobItem.objects.filter(pk=second.pk).update(state=State.SUCCESS)
+    job_progress(first.job_id)
+    first.job.refresh_from_db()
+    assert first.job.bytes_total == 451_000
+
+
+def test_a_day_without_upkeep_to_do_is_no_news(people: dict[str, Any], browser: Any) -> None:
+    """Somebody who looks for it finds it."""
+    fields = {"server": people["server"], "kind": Kind.CLEANUP, "name": "Cleanup", "items": []}
+    job_enqueue(JobRequest(**fields, trigger="scheduled"))
+    client, shown = browser("root"), 'data-title="Cleanup"'
+    hidden = text_of(client.get("/backups/history/"))
+    asked = text_of(client.get("/backups/history/?state=skipped"))
+    job_enqueue(JobRequest(**fields))
+    assert (hidden.count(shown), asked.count(shown)) == (0, 1)
+    assert text_of(client.get("/backups/history/")).count(shown) == 1
 
 
 def test_cancel_from_the_banner_answers_with_the_banner(people: dict[str, Any], browser: Any) -> None:

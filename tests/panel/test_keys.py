@@ -26,7 +26,7 @@ from backups.services.schedules import ScheduleData, schedule_create, schedule_r
 from backups.work import run_backup
 from destinations.storage.local import LocalStore
 from panel.audit.models import AuditEvent
-from panel.core.errors import Conflict, NotAllowed, PanelError
+from panel.core.errors import Conflict, NotAllowed, PanelError, WrongPassword
 from panel.core.sealing import MasterKey
 from worker.claim import claim_next
 from worker.models import Attempt, Job, JobLogLine
@@ -99,10 +99,11 @@ def test_the_key_that_is_shown_opens_the_repository(schedule: Schedule, people: 
 
 def test_a_wrong_password_shows_nothing_and_ten_close_the_door(schedule: Schedule, people: dict[str, Any]) -> None:
     for _ in range(10):
-        with pytest.raises(NotAllowed, match="wrong"):
+        with pytest.raises(WrongPassword, match="wrong"):
             asked("key", people["alice"], schedule, password="guess")
-    with pytest.raises(NotAllowed, match="Too many"):
+    with pytest.raises(WrongPassword, match="Too many"):
         asked("key", people["alice"], schedule)
+    assert "administrator" not in WrongPassword.guidance
     assert AuditEvent.objects.filter(action="key.refused").count() == 10
 
 
