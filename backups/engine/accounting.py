@@ -10,8 +10,8 @@ import struct
 
 import msgspec
 
-from backups.engine.index import RECORD
 from backups.engine.pack import ENTRY_PACKED, ENTRY_PLAIN, FIXED
+from backups.engine.records import RECORD
 from backups.engine.usage import Usage
 
 TREE_BIT = 1 << 31

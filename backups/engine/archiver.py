@@ -32,7 +32,7 @@ from backups.engine.archive_helper import (
 )
 from backups.engine.blob import Codec
 from backups.engine.errors import Canceled, NothingToSave, SourceProblem
-from backups.engine.index import IndexWriter
+from backups.engine.index_file import IndexWriter
 from backups.engine.known import Known
 from backups.engine.layout import INDEX, SNAPSHOTS
 from backups.engine.names import quote_name

@@ -14,9 +14,11 @@ import msgspec
 
 from backups.engine.errors import Corrupt
 from backups.engine.findings import Finding
-from backups.engine.index import RECORD, Index, decode_index
+from backups.engine.index import Index
+from backups.engine.index_file import decode_index
 from backups.engine.layout import INDEX, is_id, object_key
 from backups.engine.pack import ENTRY_PACKED, ENTRY_PLAIN, FIXED
+from backups.engine.records import RECORD
 from backups.engine.repository import Repository
 from destinations.storage.errors import ObjectMissing, ShortRead
 

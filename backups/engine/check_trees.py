@@ -16,8 +16,8 @@ import msgspec
 from backups.engine.blob import BlobType
 from backups.engine.errors import BlobMissing, Corrupt
 from backups.engine.findings import Finding
-from backups.engine.index import RECORD
 from backups.engine.pool import Report
+from backups.engine.records import RECORD
 from backups.engine.repository import Repository
 from backups.engine.tree import FILE, MOST_NODES
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backups.engine.blob import MAX_BLOB, BlobType, open_blob
 from backups.engine.crypto import OVERHEAD
 from backups.engine.errors import BlobMissing, Corrupt, EngineError
-from backups.engine.index import Location
+from backups.engine.records import Location
 from backups.engine.repository import Repository
 from destinations.storage.errors import ObjectMissing, ShortRead
 

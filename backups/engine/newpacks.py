@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backups.engine.index import IndexWriter
+from backups.engine.index_file import IndexWriter
 from backups.engine.layout import INDEX
 from backups.engine.packer import Carrier, PackWriter
 from backups.engine.repository import Repository

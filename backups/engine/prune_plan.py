@@ -15,9 +15,9 @@ import msgspec
 from backups.engine.accounting import Account, PackUse, Sum, account
 from backups.engine.blob import Codec
 from backups.engine.errors import BadRequest, Corrupt
-from backups.engine.index import RECORD
 from backups.engine.layout import DATA
 from backups.engine.pack import DEFAULT_PACK_SIZE, MIN_PACK_SIZE
+from backups.engine.records import RECORD
 from backups.engine.repository import Repository
 from backups.engine.transfer import Task
 from backups.engine.usage import used_by_snapshots

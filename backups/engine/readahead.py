@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from backups.engine.errors import Corrupt, EngineError
 from backups.engine.fetch import fetch, locate, plain_length, reach_of
-from backups.engine.index import Location
 from backups.engine.ports import Entry
+from backups.engine.records import Location
 from backups.engine.repository import Repository
 
 _ID = 32

@@ -14,12 +14,12 @@ import msgspec
 from backups.engine.blob import BlobType
 from backups.engine.edit import save_snapshot
 from backups.engine.errors import Corrupt
-from backups.engine.index import Table
 from backups.engine.lean import lean_decoder
 from backups.engine.names import name_json
 from backups.engine.newpacks import packing
 from backups.engine.repository import Repository
 from backups.engine.snapshot import Snapshot
+from backups.engine.table import Table
 from backups.engine.times import TimeFormatter
 from backups.engine.tree import encode_dir_node, encode_tree, go_mode, owner_json
 from backups.engine.watch import Watch

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from backups.engine.errors import Corrupt
-from backups.engine.index import encode_index
+from backups.engine.index_file import encode_index
 from backups.engine.layout import INDEX
 from backups.engine.pack import ENTRY_PLAIN, MAX_HEADER, Entry, parse_header
 from backups.engine.repository import Repository

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 
 from backups.engine.errors import Corrupt
-from backups.engine.index import decode_index
+from backups.engine.index_file import decode_index
 from backups.engine.layout import DATA, INDEX
 from backups.engine.pack import Entry, file_size
 from backups.engine.reindex import rewrite_index

@@ -10,10 +10,10 @@ import msgspec
 
 from backups.engine.blob import MAX_BLOB, BlobType, open_blob
 from backups.engine.errors import Corrupt
-from backups.engine.index import Location
 from backups.engine.layout import DATA
 from backups.engine.newpacks import packing
 from backups.engine.packer import PackWriter
+from backups.engine.records import Location
 from backups.engine.reindex import rewrite_index
 from backups.engine.repository import Repository
 from backups.engine.sweep import sweep

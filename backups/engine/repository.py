@@ -34,7 +34,8 @@ from backups.engine.errors import (
     Unsupported,
     WrongKey,
 )
-from backups.engine.index import Index, Location, Table, decode_index
+from backups.engine.index import Index
+from backups.engine.index_file import decode_index
 from backups.engine.layout import (
     CONFIG,
     DATA,
@@ -49,7 +50,9 @@ from backups.engine.layout import (
     object_key,
 )
 from backups.engine.pack import EAGER, TRAILER, Entry, header_length, open_header
+from backups.engine.records import Location
 from backups.engine.snapshot import Snapshot, decode_snapshot
+from backups.engine.table import Table
 from destinations.storage.base import Data, ObjectStore, PreparesFolders, parts_of
 from destinations.storage.errors import ObjectMissing, ShortRead, StoreError
 

@@ -8,8 +8,8 @@ from hashlib import sha256
 
 from backups.engine.errors import Corrupt, EngineError
 from backups.engine.fetch import fetch, locate, plain_length, reach_of
-from backups.engine.index import Location
 from backups.engine.ports import Entry, OldFile, TargetFile, TargetFolder
+from backups.engine.records import Location
 from backups.engine.repository import Repository
 from backups.engine.restore_rules import ITEM_ERRORS, Problem, RestoreOptions, Warn
 

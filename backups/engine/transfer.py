@@ -17,10 +17,10 @@ import msgspec
 
 from backups.engine.blob import MAX_BLOB, BlobType, Codec, decompress, open_blob
 from backups.engine.errors import Canceled, Corrupt
-from backups.engine.index import Location
 from backups.engine.pack import DEFAULT_PACK_SIZE, PackBuilder
 from backups.engine.packer import Carrier, OnStored, PackWriter
 from backups.engine.pool import Handler, Pool, Report, default_workers
+from backups.engine.records import Location
 from backups.engine.repository import Repository
 from backups.engine.watch import Watch
 from destinations.storage.errors import ObjectMissing, ShortRead

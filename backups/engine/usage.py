@@ -14,11 +14,12 @@ import msgspec
 
 from backups.engine.blob import BlobType
 from backups.engine.errors import BlobMissing, Corrupt
-from backups.engine.index import RECORD, Table
 from backups.engine.layout import SNAPSHOTS, is_id
 from backups.engine.lean import lean_decoder
 from backups.engine.pool import Handler, Pool, Report, default_workers
+from backups.engine.records import RECORD
 from backups.engine.repository import Repository
+from backups.engine.table import Table
 from backups.engine.threads import ThreadPool
 from backups.engine.watch import Watch
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backups.engine.blob import BlobType
-from backups.engine.index import encode_index
+from backups.engine.index_file import encode_index
 from backups.engine.layout import INDEX
 from backups.engine.pack import Entry
 from backups.engine.repository import Repository

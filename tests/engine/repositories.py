@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Union
 
 from backups.engine.blob import BlobType, Codec, seal_blob
-from backups.engine.index import encode_index
+from backups.engine.index_file import encode_index
 from backups.engine.keys import KdfParams
 from backups.engine.layout import DATA, INDEX, SNAPSHOTS, object_key
 from backups.engine.names import name_json

@@ -674,7 +674,7 @@ def test_packs_come_before_the_index_that_names_them_and_the_snapshot_comes_last
     keys = [key for _, key in store.log]
     assert keys[-1].startswith(SNAPSHOTS)
     there: set[str] = set()
-    from backups.engine.index import decode_index
+    from backups.engine.index_file import decode_index
 
     for key in keys:
         there.add(key)

@@ -21,7 +21,7 @@ from backups.engine.check_subset import Position, Subset
 from backups.engine.checker import Check, CheckOptions
 from backups.engine.errors import BadRequest, Canceled
 from backups.engine.findings import Finding
-from backups.engine.index import encode_index
+from backups.engine.index_file import encode_index
 from backups.engine.layout import DATA, INDEX, KEYS, SNAPSHOTS, object_key
 from backups.engine.names import name_json
 from backups.engine.pack import Entry, PackBuilder, parse_header

@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from backups.engine.blob import BlobType
 from backups.engine.crypto import Key
 from backups.engine.errors import Corrupt
-from backups.engine.index import Index, IndexWriter, Table, decode_index, encode_index
+from backups.engine.index import Index
+from backups.engine.index_file import IndexWriter, decode_index, encode_index
 from backups.engine.pack import Entry, parse_header
 from backups.engine.repository import Repository
+from backups.engine.table import Table
 from destinations.storage.memory import MemoryStore
 from tests.engine import golden
 from tests.engine.running import in_child

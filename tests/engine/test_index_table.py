@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backups.engine.blob import BlobType
-from backups.engine.index import Index, Table
+from backups.engine.index import Index
 from backups.engine.pack import Entry
+from backups.engine.table import Table
 
 Packs = dict[bytes, list[Entry]]
 

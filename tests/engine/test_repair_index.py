@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backups.engine.blob import BlobType
-from backups.engine.index import encode_index
+from backups.engine.index_file import encode_index
 from backups.engine.layout import DATA, INDEX
 from backups.engine.pack import Entry
 from backups.engine.repair_index import repair_index

@@ -11,7 +11,7 @@ import pytest
 
 from backups.engine.blob import BlobType
 from backups.engine.edit import save_snapshot, tag_snapshots
-from backups.engine.index import encode_index
+from backups.engine.index_file import encode_index
 from backups.engine.layout import DATA, INDEX, SNAPSHOTS
 from backups.engine.repair_index import repair_index
 from backups.engine.repair_snapshots import repair_snapshots

@@ -28,7 +28,7 @@ from backups.engine.errors import (
     Unsupported,
     WrongKey,
 )
-from backups.engine.index import encode_index
+from backups.engine.index_file import encode_index
 from backups.engine.keys import KdfParams, wrap
 from backups.engine.layout import CONFIG, DATA, INDEX, KEYS, LOCKS, SNAPSHOTS, folders, object_key
 from backups.engine.pack import EAGER, Entry, entry_size, parse_header

@@ -17,7 +17,8 @@ from backups.engine.checker import Check, CheckOptions
 from backups.engine.cli.browse import snapshot_fields, snapshot_table
 from backups.engine.crypto import Key
 from backups.engine.errors import BadRequest, EngineError, KeyRejected
-from backups.engine.index import Index, decode_index, encode_index
+from backups.engine.index import Index
+from backups.engine.index_file import decode_index, encode_index
 from backups.engine.layout import CONFIG, DATA, INDEX, LOCKS, object_key
 from backups.engine.locks import decode_lock, list_locks
 from backups.engine.output import Console
