@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -70,26 +72,46 @@ def job_enqueue(request: JobRequest) -> Job:
 
     A request with the key of an earlier one returns the earlier job.  A job without items is skipped at once.
     """
-    if request.request_key:
-        earlier = Job.objects.filter(request_key=request.request_key).first()
-        if earlier is not None:
-            return earlier
     try:
-        with transaction.atomic():
-            job = _store(request)
+        return jobs_enqueue([request])[0]
     except IntegrityError:
         if not request.request_key:
             raise
         return Job.objects.get(request_key=request.request_key)
-    return job
 
 
-def _store(request: JobRequest) -> Job:
+def jobs_enqueue(requests: Sequence[JobRequest]) -> list[Job]:
+    """Store several jobs as :func:`job_enqueue` stores one, together or not at all.
+
+    IntegrityError if somebody stores a job with the key of one of them at the same moment.
+    """
+    keys = [request.request_key for request in requests if request.request_key]
+    known = {job.request_key: job for job in Job.objects.filter(request_key__in=keys)} if keys else {}
+    fresh = [request for request in requests if not request.request_key or request.request_key not in known]
+    with transaction.atomic():
+        made = iter(_store(fresh))
+    return [known.get(request.request_key) or next(made) for request in requests]
+
+
+def _store(requests: Sequence[JobRequest]) -> list[Job]:
     moment = now()
-    ones = [item for item in request.items if isinstance(item, ItemRequest)]
-    many = [items for items in request.items if isinstance(items, ItemsRequest)]
-    total = len(ones) + sum(items.accounts.count() for items in many)
-    job = Job.objects.create(
+    jobs = Job.objects.bulk_create(_job(request, moment) for request in requests)
+    ones: list[JobItem] = []
+    for request, job in zip(requests, jobs, strict=True):
+        ones += [_one(job, item) for item in request.items if isinstance(item, ItemRequest)]
+        many = [items for items in request.items if isinstance(items, ItemsRequest)]
+        made = len(request.items) - len(many) + sum(_many(job, items) for items in many)
+        if made != job.items_total:
+            Job.objects.filter(pk=job.pk).update(items_total=made)
+    JobItem.objects.bulk_create(ones)
+    for queue in {request.server.queue for request in requests}:
+        transaction.on_commit(partial(doorbell.ring, queue))
+    return jobs
+
+
+def _job(request: JobRequest, moment: datetime) -> Job:
+    total = sum(items.accounts.count() if isinstance(items, ItemsRequest) else 1 for items in request.items)
+    return Job(
         kind=request.kind,
         name=request.name,
         scope=request.scope,
@@ -106,12 +128,6 @@ def _store(request: JobRequest) -> Job:
         finished_at=None if total else moment,
         error="" if total else "There was nothing to do.",
     )
-    JobItem.objects.bulk_create(_one(job, item) for item in ones)
-    made = len(ones) + sum(_many(job, items) for items in many)
-    if made != total:
-        Job.objects.filter(pk=job.pk).update(items_total=made)
-    transaction.on_commit(lambda: doorbell.ring(request.server.queue))
-    return job
 
 
 def _one(job: Job, item: ItemRequest) -> JobItem:

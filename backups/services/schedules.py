@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from backups.keys import fingerprint, new_key, schedule_place, sealer
 from backups.models import CatchUp, MarkedWhy, Overlap, Repository, Schedule, Snapshot, SnapshotKind
@@ -22,12 +23,13 @@ from panel.core.errors import Conflict, Invalid, NotAllowed
 from panel.options.selectors import option
 from worker.beats import went_back
 from worker.clock import now
-from worker.enqueue import ItemRequest, ItemsRequest, JobRequest, job_enqueue
+from worker.enqueue import ItemRequest, ItemsRequest, JobRequest, job_enqueue, jobs_enqueue
 from worker.models import Event, Job
 from worker.states import LIVE, Kind, State
 
 TOLERANCE = timedelta(minutes=5)
-_TICK_SECONDS, _AT_ONCE = 1.0, 100
+_TICK_SECONDS, _AT_ONCE, _TOGETHER = 1.0, 500, 100
+_log = logging.getLogger(__name__)
 _FIELDS = (
     "name", "scope", "frequency", "hour", "minute", "weekday", "day", "every", "cron", "zone", "jitter", "window",
     "grace", "catch_up", "overlap", "priority", "retention", "excludes", "is_enabled",
@@ -121,21 +123,7 @@ def schedule_run(
     if trigger != SnapshotKind.SCHEDULED and Job.objects.filter(subject=subject, state__in=LIVE).exists():
         raise Conflict(f"“{schedule.name}” is running already; the banner shows how far it is.")
     with transaction.atomic():
-        job = job_enqueue(
-            JobRequest(
-                kind=Kind.BACKUP,
-                name=schedule.name,
-                scope=schedule.scope,
-                subject=subject,
-                trigger=trigger,
-                server=schedule.server,
-                account=schedule.account,
-                requested_by=actor,
-                request_key=request_key,
-                spec={"schedule": schedule.pk, "kind": trigger},
-                items=_items(schedule),
-            )
-        )
+        job = job_enqueue(_request(schedule, trigger, {}, actor=actor, key=request_key))
         if actor is not None:
             record("schedule.run", actor=actor, subject=subject, name=schedule.name, job=job.pk)
     return job
@@ -153,7 +141,7 @@ def schedule_run_all(viewer: Any) -> list[Job]:
 
 
 def schedules_tick(moment: datetime) -> list[Job]:
-    """Start what is due, once each: the row's moment moves on by a conditional update, and only the mover starts it.
+    """Start what is due, once each: a row's moment moves on under its lock, and only the mover starts it.
 
     After a second the rest is left to the next tick, so that reaping and ringing are never late.
     """
@@ -161,46 +149,71 @@ def schedules_tick(moment: datetime) -> list[Job]:
         _plan_again(moment)
     if not option("backup_enabled"):
         return []
-    jobs: list[Job] = []
     began = time.monotonic()
     due = Schedule.objects.present().filter(is_enabled=True, next_run_at__lte=moment).order_by("next_run_at")
-    for schedule in due.select_related("server", "account__priority").prefetch_related("destinations")[:_AT_ONCE]:
-        job = _start_due(schedule, moment)
-        if job is not None:
-            jobs.append(job)
+    found = list(due.values_list("pk", "account")[:_AT_ONCE])
+    of_one = [number for number, account in found if account is not None]
+    groups = [of_one[start : start + _TOGETHER] for start in range(0, len(of_one), _TOGETHER)]
+    groups += [[number] for number, account in found if account is None]
+    jobs: list[Job] = []
+    for group in groups:
+        jobs += _start_group(group, moment)
         if time.monotonic() - began > _TICK_SECONDS:
             break
     return jobs
 
 
-def _start_due(schedule: Schedule, moment: datetime) -> Job | None:
+def _start_group(numbers: list[int], moment: datetime) -> list[Job]:
+    """Start some schedules together, or one by one: one that cannot start keeps no other from it."""
+    try:
+        with transaction.atomic():
+            return _start_due(numbers, moment)
+    except OperationalError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever is wrong with one schedule, the others start
+        if len(numbers) == 1:
+            _log.exception("schedule %s did not start", numbers[0])
+            return []
+    return [job for number in numbers for job in _start_group([number], moment)]
+
+
+def _start_due(numbers: list[int], moment: datetime) -> list[Job]:
+    # SQLite knows no locks of rows: there nobody else writes while this transaction is open.
+    rows = Schedule.objects.present().select_for_update(of=("self",)).filter(pk__in=numbers, is_enabled=True)
+    rows = rows.filter(next_run_at__lte=moment).order_by("pk")
+    due = list(rows.select_related("server", "account__priority").prefetch_related("destinations"))
+    live = Job.objects.filter(subject__in=[_subject(schedule) for schedule in due], state__in=LIVE)
+    busy = set(live.values_list("subject", flat=True))
+    known = _known_repositories(due)
+    requests: list[JobRequest] = []
+    moved: list[Schedule] = []
+    for schedule in due:
+        is_busy = _subject(schedule) in busy
+        if schedule.next_run_at is None or (is_busy and schedule.overlap == Overlap.QUEUE):
+            continue
+        key = f"{_subject(schedule)}@{schedule.next_run_at.isoformat()}"
+        why = _move_on(schedule, moment, is_busy=is_busy)
+        moved.append(schedule)
+        if why is None:
+            requests.append(_request(schedule, SnapshotKind.SCHEDULED, known, key=key))
+        elif why:
+            _skipped(schedule, key, moment, why)
+    Schedule.objects.bulk_update(moved, ["next_run_at", "overdue_since"])
+    return jobs_enqueue(requests)
+
+
+def _move_on(schedule: Schedule, moment: datetime, *, is_busy: bool) -> str | None:
+    """Set a due schedule's next moment; return None if it starts now, or why not: nothing if that is told elsewhere."""
     due_at = schedule.next_run_at
-    if due_at is None:
-        return None
     catch_up = schedule.catch_up == CatchUp.ONCE
     choice = decide(timing_of(schedule), due_at, moment, catch_up=catch_up, tolerance=TOLERANCE)
-    subject = f"schedule:{schedule.pk}"
-    with transaction.atomic():
-        busy = Job.objects.filter(subject=subject, state__in=LIVE).exists()
-        if busy and schedule.overlap == Overlap.QUEUE:
-            return None
-        report = choice.missed and schedule.catch_up != CatchUp.SKIP
-        overdue = due_at if report else None
-        mine = Schedule.objects.filter(pk=schedule.pk, next_run_at=due_at).update(
-            next_run_at=choice.next_run_at, overdue_since=overdue
-        )
-        if not mine:
-            return None
-        key = f"{subject}@{due_at.isoformat()}"
-        if choice.missed:
-            kind = "schedule.overdue" if report else "schedule.skipped"
-            Event.objects.create(kind=kind, at=moment, subject=subject, data={"due": due_at.isoformat()})
-            if not report:
-                _skipped(schedule, key, moment, "Nothing was running at its moment, and the schedule skips such runs.")
-            return None
-        if busy:
-            return _skipped(schedule, key, moment, "The run before was still going on.")
-        return schedule_run(schedule, trigger=SnapshotKind.SCHEDULED, request_key=key)
+    report = choice.missed and schedule.catch_up != CatchUp.SKIP
+    schedule.next_run_at, schedule.overdue_since = choice.next_run_at, due_at if report else None
+    if choice.missed:
+        kind = "schedule.overdue" if report else "schedule.skipped"
+        Event.objects.create(kind=kind, at=moment, subject=_subject(schedule), data={"due": due_at.isoformat()})
+        return "" if report else "Nothing was running at its moment, and the schedule skips such runs."
+    return "The run before was still going on." if is_busy else None
 
 
 def _plan_again(moment: datetime) -> None:
@@ -216,7 +229,7 @@ def _skipped(schedule: Schedule, key: str, moment: datetime, reason: str) -> Job
         kind=Kind.BACKUP,
         name=schedule.name,
         scope=schedule.scope,
-        subject=f"schedule:{schedule.pk}",
+        subject=_subject(schedule),
         trigger=SnapshotKind.SCHEDULED,
         server=schedule.server,
         account=schedule.account,
@@ -231,31 +244,69 @@ def _skipped(schedule: Schedule, key: str, moment: datetime, reason: str) -> Job
 
 def repository_for(destination: Destination, schedule: Schedule) -> Repository:
     """Return the repository a schedule writes to at a destination; its row is made the first time."""
-    path = schedule.account.uid if schedule.account else _shared_path(schedule)
     repository, _ = Repository.objects.get_or_create(
-        destination=destination, path=path, defaults={"account": schedule.account}
+        destination=destination, path=_path(schedule), defaults={"account": schedule.account}
     )
     return repository
+
+
+def _known_repositories(schedules: list[Schedule]) -> dict[tuple[int, str], Repository]:
+    """Return the repositories of single accounts that some schedules write to, by destination and path."""
+    paths = {schedule.account.uid for schedule in schedules if schedule.account}
+    places = {destination.pk for schedule in schedules for destination in schedule.destinations.all()}
+    rows = Repository.objects.filter(destination__in=places, path__in=paths) if paths else Repository.objects.none()
+    return {(row.destination_id, row.path): row for row in rows}
+
+
+def _path(schedule: Schedule) -> str:
+    return schedule.account.uid if schedule.account else _shared_path(schedule)
+
+
+def _subject(schedule: Schedule) -> str:
+    return f"schedule:{schedule.pk}"
 
 
 def _shared_path(schedule: Schedule) -> str:
     return f"server-{schedule.server_id}" if Server.objects.count() > 1 else "server"
 
 
-def _items(schedule: Schedule) -> list[ItemRequest | ItemsRequest]:
-    everybody = Account.objects.filter(server=schedule.server, status=AccountStatus.ACTIVE)
+def _request(
+    schedule: Schedule, trigger: str, known: dict[tuple[int, str], Repository], *, actor: Any = None, key: str | None
+) -> JobRequest:
+    """Return the job that a run of a schedule is; ``known`` holds repositories that were read already."""
+    return JobRequest(
+        kind=Kind.BACKUP,
+        name=schedule.name,
+        scope=schedule.scope,
+        subject=_subject(schedule),
+        trigger=trigger,
+        server=schedule.server,
+        account=schedule.account,
+        requested_by=actor,
+        request_key=key,
+        spec={"schedule": schedule.pk, "kind": trigger},
+        items=_items(schedule, known),
+    )
+
+
+def _items(schedule: Schedule, known: dict[tuple[int, str], Repository]) -> list[ItemRequest | ItemsRequest]:
+    path = _path(schedule)
     items: list[ItemRequest | ItemsRequest] = []
     for destination in schedule.destinations.all():
         if destination.removed_at is not None:
             continue
-        repository = repository_for(destination, schedule)
+        repository = known.get((destination.pk, path)) or repository_for(destination, schedule)
         spec, lease = {"repository": repository.pk, "destination": destination.name}, repository.lease
         items.append(
             ItemRequest(schedule.account, schedule.account.name, spec, lease, priority=schedule.priority)
             if schedule.account
-            else ItemsRequest(everybody, spec, lease, priority=schedule.priority)
+            else ItemsRequest(_everybody(schedule), spec, lease, priority=schedule.priority)
         )
     return items
+
+
+def _everybody(schedule: Schedule) -> Any:
+    return Account.objects.filter(server=schedule.server, status=AccountStatus.ACTIVE)
 
 
 def _assign(schedule: Schedule, data: ScheduleData) -> None:

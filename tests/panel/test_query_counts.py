@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from backups.models import Repository, Schedule, Snapshot
-from backups.services.schedules import schedule_run
+from backups.services.schedules import schedule_run, schedules_tick
 from destinations.models import Destination
 from panel.accounts.models import Account, AccountStatus, PriorityGroup, Role, User
 from panel.audit.services import record
@@ -125,3 +125,30 @@ def test_a_claim_takes_as_many_queries_whatever_waits(people: dict[str, Any]) ->
     claimed: list[Any] = []
     assert queries_of(lambda: claimed.append(claim_next("w/1", people["server"].pk))) <= few <= 12
     assert claimed[0] is not None
+
+
+def test_a_tick_takes_as_many_queries_however_many_schedules_are_due(people: dict[str, Any]) -> None:
+    def due(start: int, end: int) -> int:
+        grow(people, start, end)
+        Job.objects.all().update(state=State.SUCCESS)
+        schedules_tick(now())
+        Schedule.objects.filter(account__isnull=False).update(next_run_at=now())
+        Job.objects.all().update(state=State.SUCCESS)
+        began: list[Any] = []
+        many = queries_of(lambda: began.extend(schedules_tick(now())))
+        assert len(began) == end
+        return many
+
+    assert due(0, 2) == due(2, 9) <= 25
+
+
+def test_a_schedule_that_cannot_start_keeps_no_other_from_it(
+    people: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    grow(people, 0, 4)
+    Job.objects.all().update(state=State.SUCCESS)
+    Schedule.objects.update(next_run_at=now())
+    Schedule.objects.filter(name="S2").update(zone="Nowhere/AtAll")
+    assert {job.name for job in schedules_tick(now())} == {"S0", "S1", "S3"}
+    assert "did not start" in caplog.text
+    assert schedules_tick(now()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from time import sleep
 from typing import Any
 
@@ -189,10 +190,12 @@ def test_claimers_at_one_moment_take_each_item_once_and_keep_to_limits_and_lease
         job(people, Kind.RESTORE, lease=f"repository:{number}")
     taken: list[int] = []
     most: list[int] = []
+    together = Barrier(8)
 
     def claimer(_: int) -> None:
         empty = 0
-        while empty < 5:
+        together.wait()
+        while empty < 10:
             mine = claim(people)
             if mine is None:
                 empty += 1
@@ -204,6 +207,7 @@ def test_claimers_at_one_moment_take_each_item_once_and_keep_to_limits_and_lease
             alone = {lease for _, lease, exclusive in running if exclusive}
             assert all(sum(lease == each for _, lease, _ in running) == 1 for each in alone), running
             assert sum(slot == Slot.RESTORE for slot, *_ in running) <= 1, "of one account"
+            sleep(0.02)
             item_finish(mine, Outcome(State.SUCCESS))
         connection.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from panel.accounts.models import Account, AccountStatus
@@ -36,10 +36,15 @@ def measure_due(seconds: float = 60.0) -> int:
 
 def is_due() -> bool:
     """Tell whether an account waits to be measured."""
-    return _next() is not None
+    return _waiting().exists()
 
 
 def _next() -> Account | None:
+    return _waiting().order_by(F("measured_at").asc(nulls_first=True), "pk").first()
+
+
+def _waiting() -> QuerySet[Account]:
     old = Q(measured_at=None) | Q(measured_at__lt=timezone.now() - _EVERY)
-    covered = Account.objects.filter(old, status=AccountStatus.ACTIVE, snapshots__isnull=False)
-    return covered.order_by(F("measured_at").asc(nulls_first=True), "pk").first()
+    # Asked account by account, and only until one is found: a join would go through all snapshots.
+    snapshots = Account._meta.get_field("snapshots").related_model.objects.filter(account=OuterRef("pk"))
+    return Account.objects.filter(old, Exists(snapshots.order_by()), status=AccountStatus.ACTIVE)
