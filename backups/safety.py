@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.db.models.functions import TruncDate
 
 from backups.models import Schedule, Snapshot
 from panel.accounts.models import Account
+from worker.days import backups_ended
 from worker.models import Event, Job
 from worker.states import ENDED, Kind
 
@@ -68,16 +69,21 @@ def proofs_of(viewer: Any) -> list[Snapshot]:
 def heat_map(viewer: Any, now: datetime, zone: tzinfo) -> dict[date, dict[str, int]]:
     """Return how the backups of each of the last days ended: counts by result, ``overdue`` among them.
 
-    Days are those of ``zone``.  Days before today are remembered for five minutes.
+    Days are those of ``zone``.  Customers' days before today are remembered for five minutes.
     """
     today = now.astimezone(zone).date()
-    since = today - timedelta(days=7 * WEEKS)
-    key = f"heat:{viewer.pk}:{zone}:{today}"
-    past: dict[date, dict[str, int]] | None = cache.get(key)
-    if past is None:
-        past = _days(viewer, _midnight(since, zone), _midnight(today, zone), zone)
-        cache.set(key, past, _REMEMBERED_SECONDS)
-    return past | _days(viewer, _midnight(today, zone), now + timedelta(minutes=1), zone)
+    begin, end = _midnight(today - timedelta(days=7 * WEEKS), zone), now + timedelta(minutes=1)
+    if viewer.is_admin:
+        days, until = backups_ended(begin, zone)
+        for day, results in _ended(viewer, until, end, zone).items():
+            days[day].update(results)
+    else:
+        days, until = _remembered(viewer, begin, _midnight(today, zone), zone), _midnight(today, zone)
+        days |= _ended(viewer, until, end, zone)
+    found = {day: dict(results) for day, results in days.items()}
+    for day, many in _missed(viewer, begin, end, zone).items():
+        found.setdefault(day, {})["overdue"] = many
+    return found
 
 
 def worst_of(results: dict[str, int]) -> str:
@@ -85,21 +91,31 @@ def worst_of(results: dict[str, int]) -> str:
     return next((state for state in _WORST if results.get(state)), "")
 
 
-def _days(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> dict[date, dict[str, int]]:
-    days: dict[date, dict[str, int]] = defaultdict(dict)
+def _remembered(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> dict[date, Counter[str]]:
+    key = f"heat:{viewer.pk}:{zone}:{end.isoformat()}"
+    past: dict[date, Counter[str]] | None = cache.get(key)
+    if past is None:
+        past = _ended(viewer, begin, end, zone)
+        cache.set(key, past, _REMEMBERED_SECONDS)
+    return past
+
+
+def _ended(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> dict[date, Counter[str]]:
+    days: dict[date, Counter[str]] = defaultdict(Counter)
     jobs = Job.objects.visible_to(viewer).filter(finished_at__gte=begin, finished_at__lt=end)
     jobs = jobs.filter(kind=Kind.BACKUP, state__in=ENDED).order_by()
     rows = jobs.annotate(on=TruncDate("finished_at", tzinfo=zone)).values("on", "state").annotate(many=Count("*"))
     for row in rows:
         days[row["on"]][row["state"]] = row["many"]
+    return days
+
+
+def _missed(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> Counter[date]:
     missed = Event.objects.filter(kind="schedule.overdue", at__gte=begin, at__lt=end)
     if not viewer.is_admin:
         own = Schedule.objects.visible_to(viewer).values_list("pk", flat=True)
         missed = missed.filter(subject__in=[f"schedule:{number}" for number in own])
-    for at in missed.values_list("at", flat=True):
-        results = days[at.astimezone(zone).date()]
-        results["overdue"] = results.get("overdue", 0) + 1
-    return dict(days)
+    return Counter(at.astimezone(zone).date() for at in missed.values_list("at", flat=True))
 
 
 def _midnight(day: date, zone: tzinfo) -> datetime:

@@ -183,6 +183,16 @@ class Event(models.Model):
     subject = models.CharField(max_length=60, blank=True)
     data = models.JSONField(default=dict)
 
+    class Meta:
+        indexes = [models.Index(fields=["at"], condition=Q(kind="schedule.overdue"), name="event_overdue")]
+
+
+class BackupDay(models.Model):
+    """How many backup jobs ended in each quarter of an hour of a day of UTC, by state: ``{"13": {"success": 4}}``."""
+
+    day = models.DateField(primary_key=True)
+    ended = models.JSONField()
+
 
 class Beat(models.Model):
     """The last sign of life of a part of the panel."""

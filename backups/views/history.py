@@ -17,6 +17,7 @@ from backups.models import Snapshot
 from panel.audit.services import record
 from panel.options.selectors import number as option_number
 from worker.clock import now
+from worker.days import days_forget
 from worker.models import Job
 from worker.states import ENDED, LIVE, Kind, State
 
@@ -112,6 +113,7 @@ def history_clear(request: HttpRequest) -> HttpResponse:
     old = Job.objects.filter(state__in=ENDED, finished_at__lt=edge, restore=None, download=None)
     removed = old.count()
     old.delete()
+    days_forget(edge)
     record("history.cleared", actor=request.user, entries=removed)
     messages.info(request, f"{removed:,} old entries are deleted." if removed else "There are no entries that old.")
     return redirect("backups:history")

@@ -19,10 +19,11 @@ from worker.causes import cause
 from worker.claim import claim_next
 from worker.clock import now
 from worker.context import job_progress
+from worker.days import KEPT_DAYS, days_tick
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
 from worker.finish import Outcome, item_finish
 from worker.joblog import log_line
-from worker.models import Event, Job, JobItem, JobLogLine
+from worker.models import BackupDay, Event, Job, JobItem, JobLogLine
 from worker.selectors import time_left
 from worker.states import Kind, State
 
@@ -419,3 +420,44 @@ def test_times_follow_the_setting_and_carry_the_exact_one(people: dict[str, Any]
     people["alice"].clock = "12"
     people["alice"].save()
     assert "Mar 5, 3:07 PM" in text_of(browser("alice").get(address)), "a person's own choice goes before the setting"
+
+
+def test_days_that_are_over_are_read_from_their_sums(people: dict[str, Any], django_assert_num_queries: Any) -> None:
+    moment = datetime.fromisoformat("2026-11-21T12:00:00+00:00")
+    zones = [ZoneInfo(name) for name in ("UTC", "Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati")]
+
+    def job(minutes: float, state: str = "success") -> None:
+        at = moment - timedelta(minutes=minutes)
+        Job.objects.create(kind="backup", name="n", server=people["server"], state=state, created_at=at, finished_at=at)
+
+    for number, state in enumerate(["success", "failed", "partial", "warning"] * 12):
+        job(60 * number * 1.31, state)
+        job(24 * 60 * number * 2.9 + 7, state)
+    Event.objects.create(kind="schedule.overdue", at=moment - timedelta(days=30))
+    counted = [heat_map(people["root"], moment, zone) for zone in zones]
+    while days_tick(moment):
+        pass
+    assert BackupDay.objects.count() == KEPT_DAYS
+    assert [heat_map(people["root"], moment, zone) for zone in zones] == counted
+    Job.objects.filter(finished_at__lt=moment - timedelta(days=3)).delete()
+    assert [heat_map(people["root"], moment, zone) for zone in zones] == counted, "from the sums"
+    with django_assert_num_queries(3):
+        heat_map(people["root"], moment, zones[1])
+
+
+def test_sums_of_days_go_with_the_jobs_and_with_a_clock_that_ran_ahead(people: dict[str, Any], browser: Any) -> None:
+    days_tick(now() + timedelta(days=20))
+    at = now() - timedelta(hours=1)
+    Job.objects.create(kind="backup", name="n", server=people["server"], state="failed", created_at=at, finished_at=at)
+    days_tick(now())
+    assert BackupDay.objects.latest("day").day < now().date()
+    assert sum(results.get("failed", 0) for results in heat_map(people["root"], now(), ZoneInfo("UTC")).values()) == 1
+    old = now() - timedelta(days=100)
+    Option.objects.create(key="history_days", value=50)
+    Job.objects.update(finished_at=old)
+    BackupDay.objects.all().delete()
+    while days_tick(now()):
+        pass
+    assert heat_map(people["root"], now(), ZoneInfo("UTC")) == {old.date(): {"failed": 1}}
+    browser("root").post("/backups/history/clear/")
+    assert heat_map(people["root"], now(), ZoneInfo("UTC")) == {}
