@@ -12,7 +12,8 @@ from backups.engine import keys
 from backups.engine.errors import BadRequest, Corrupt, KeyRejected, WrongKey
 from backups.engine.layout import KEYS, is_id, object_key
 from backups.engine.lookup import find_id
-from backups.engine.repository import Repository, now_text
+from backups.engine.repository import Repository
+from backups.engine.times import now_text
 from destinations.storage.errors import ObjectMissing, StoreError
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
 from backups.engine.errors import BadRequest, Corrupt
@@ -248,3 +248,10 @@ def _parse_offset(text: str, zone: str) -> int:
 
 def _bad_time(text: str) -> Corrupt:
     return Corrupt(f"not a time: {text[:40]!a}", kind="time")
+
+
+def now_text() -> str:
+    """Return the present moment as RFC 3339 text in UTC with nanoseconds."""
+    ns = time.time_ns()
+    stamp = datetime.fromtimestamp(ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{stamp}.{ns % 1_000_000_000:09d}Z"

@@ -32,8 +32,8 @@ from backups.engine.index_file import encode_index
 from backups.engine.keys import KdfParams, wrap
 from backups.engine.layout import CONFIG, DATA, INDEX, KEYS, LOCKS, SNAPSHOTS, folders, object_key
 from backups.engine.pack import EAGER, Entry, entry_size, parse_header
-from backups.engine.repository import Repository, now_text
-from backups.engine.times import parse_time
+from backups.engine.repository import Repository
+from backups.engine.times import now_text, parse_time
 from destinations.storage.base import Capabilities, ObjectInfo
 from destinations.storage.errors import ObjectMissing, StoreError
 from destinations.storage.memory import MemoryStore

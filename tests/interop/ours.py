@@ -21,7 +21,8 @@ from backups.engine.__main__ import WIRING
 from backups.engine.cli.main import main
 from backups.engine.keys import KdfParams, key_id, wrap
 from backups.engine.layout import KEYS, object_key
-from backups.engine.repository import Repository, now_text
+from backups.engine.repository import Repository
+from backups.engine.times import now_text
 from destinations.storage.local import LocalStore
 from tests.peers import PASSWORD
 
