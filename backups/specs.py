@@ -33,13 +33,20 @@ def backup_command(
         "hostname": account.server.name,
         "account": account.uid,
         "tags": [f"account:{account.uid}", f"schedule:{schedule.pk}", f"kind:{kind}", f"scope:{schedule.scope}"],
-        "components": [{"name": name, "paths": _paths(name, account), "homes": name == "web"} for name in components],
+        "components": [component_command(name, account) for name in components],
         "note": _note(account),
         "zone": schedule.zone,
         "parent": parent.snapshot_id if parent else "",
         "excludes": list(schedule.excludes),
         "owners": [account.system_uid, 0] if own and account.system_uid else [],
     }
+
+
+def component_command(name: str, account: Account) -> dict[str, Any]:
+    """Return what a command says of a component of an account."""
+    command: dict[str, Any] = {"name": name, "paths": _paths(name, account), "homes": name == "web"}
+    lock = getattr(account, "home_lock", None) if name == "web" else None
+    return command if lock is None else command | {"mode": lock.mode}
 
 
 def parent_of(repository_id: int, account: Account, scope: str) -> Snapshot | None:

@@ -11,7 +11,7 @@ from django.db.models import Q
 from backups.models import Snapshot
 from panel.accounts.models import Account
 from panel.core.querysets import ScopedQuerySet
-from worker.models import Job
+from worker.models import Job, JobItem
 from worker.states import State
 
 
@@ -82,6 +82,22 @@ class Restore(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["account", "-created_at"], name="restore_of_account")]
+
+
+class HomeLock(models.Model):
+    """A home that nobody may enter while files come back into it, and the permissions it gets again.
+
+    The row is there before the permissions are taken away, and until they are back: ``device`` and ``inode`` tell
+    whether the folder is still the same.  ``item`` is whose work it is locked for.
+    """
+
+    account = models.OneToOneField(Account, on_delete=models.CASCADE, related_name="home_lock")
+    item = models.ForeignKey(JobItem, null=True, on_delete=models.SET_NULL, related_name="+")
+    path = models.CharField(max_length=500)
+    device = models.BigIntegerField()
+    inode = models.DecimalField(max_digits=20, decimal_places=0)
+    mode = models.PositiveSmallIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
 
 
 class Download(models.Model):

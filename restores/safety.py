@@ -7,7 +7,8 @@ from typing import Any
 
 from backups.models import SnapshotKind
 from backups.records import Origin
-from backups.specs import parent_of
+from backups.specs import component_command, parent_of
+from panel.accounts.models import Account
 from restores.choosing import Part, component_of, home_path, is_inside
 from restores.models import Restore
 
@@ -25,7 +26,7 @@ def safety_command(item: int, restore: Restore, parts: list[Part]) -> dict[str, 
         "hostname": account.server.name,
         "account": account.uid,
         "tags": [f"account:{account.uid}", f"kind:{SnapshotKind.SAFETY}", f"scope:{_scope(paths)}"],
-        "components": _components(paths, account.home),
+        "components": _components(paths, account),
         "note": json.dumps({"format": 1, "account": account.uid, "name": account.name, "home": account.home}),
         "parent": parent.snapshot_id if parent else "",
         "owners": [account.system_uid, 0] if account.system_uid else [],
@@ -40,13 +41,13 @@ def safety_origin(restore: Restore) -> Origin:
     return Origin(SnapshotKind.SAFETY, _scope(paths), components, restore.account, restore.snapshot.schedule)
 
 
-def _components(paths: list[str], home: str) -> list[dict[str, Any]]:
+def _components(paths: list[str], account: Account) -> list[dict[str, Any]]:
     """Return components that hold nothing but the touched paths; the walk starts at folders that are ours to trust."""
     found: list[dict[str, Any]] = []
-    top = home_path(home)
+    top = home_path(account.home)
     inside = [path.removeprefix("web") for path in paths if is_inside(path, top)]
     if inside:
-        found.append({"name": "web", "paths": [home], "only": inside, "homes": True})
+        found.append(component_command("web", account) | {"only": inside})
     config = [path.removeprefix("config") for path in paths if component_of(path) == "config"]
     if config:
         only = [_SYSTEM] if "" in config else config

@@ -10,15 +10,17 @@ from typing import Any
 
 from django.conf import settings
 
+from backups.engine import NothingToSave
 from backups.models import Repository, Schedule
 from backups.records import snapshot_record
 from backups.running import CANCELED, Running, SessionRunner, failure
 from panel.core.errors import PanelError
 from panel.options.selectors import number
-from restores.choosing import Part, home_path, stored_parts
+from restores.choosing import Part, home_path, is_inside, stored_parts
 from restores.downloads import make_room
 from restores.handing import Stopped, hand_out
 from restores.listing import list_command, listed, must_be_listed
+from restores.locking import StaysOpen, home_lock, home_unlock
 from restores.models import Download, Restore, Target
 from restores.placing import archive_parts, commands, placing_of
 from restores.safety import safety_command, safety_origin
@@ -78,7 +80,24 @@ class RestorePlan:
             return self._outcome(running)
         return self._next(running)
 
+    def _locked(self, running: Running, command: dict[str, Any]) -> dict[str, Any]:
+        """Lock the home if files come back in place into it; return what the command says of that."""
+        account = self._restore.account
+        if self._restore.target != Target.IN_PLACE or not is_inside(command["folder"], home_path(account.home)):
+            return {}
+        try:
+            lift = home_lock(account, running.claim.item)
+        except StaysOpen as why:
+            if str(why):
+                running.context.log(f"the home is not locked: {why}")
+            return {}
+        except (NothingToSave, OSError):
+            return {}  # The restore itself says what is wrong with the home.
+        running.context.log("the home is locked until the restore has ended")
+        return {"lift": lift and "user" in command}
+
     def _outcome(self, running: Running) -> Outcome:
+        home_unlock(self._restore.account)
         sums = self._sums
         running.context.progress(Figures(int(sums["size"]), int(sums["size"]), int(sums["files_restored"])))
         result: dict[str, Any] = {name: int(value) if name != "seconds" else value for name, value in sums.items()}
@@ -140,6 +159,7 @@ class RestorePlan:
         running.step = "restore"
         running.context.progress(Figures())
         command = self._left.pop(0)
+        command |= self._locked(running, command)
         what = f"{len(command['paths'])} items" if command["paths"] else "everything"
         running.context.log(f"restoring {what} of {command['folder']} from snapshot {command['snapshot'][:8]}")
         running.session.send(item=running.claim.item.pk, **command)
@@ -158,7 +178,10 @@ def run_restore(claim: Claim) -> None:
         item_finish(claim, _refused(error))
         return
     if my_turn(claim, f"restore:{restore.account_id}", "another restore into this account"):
-        SessionRunner(claim, repository, _schedule(parts), plan, create=False).run()
+        try:
+            SessionRunner(claim, repository, _schedule(parts), plan, create=False).run()
+        finally:
+            home_unlock(restore.account)
 
 
 class DownloadPlan:

@@ -19,6 +19,17 @@ RUNNERS = {
 }
 
 
+TIDIERS = ("restores.locking:homes_tidy",)
+"""What puts right, for the servers of a queue, what work left that was killed."""
+
+
+def tidy(queue: str) -> None:
+    """Put right what killed work left on the servers of a queue."""
+    for place in TIDIERS:
+        module, _, name = place.partition(":")
+        getattr(import_module(module), name)(queue)
+
+
 def runner_of(kind: str) -> Runner | None:
     """Return the function that works on items of ``kind`` until each has its outcome; None if nothing does."""
     module, _, name = RUNNERS.get(kind, "").partition(":")

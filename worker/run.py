@@ -12,7 +12,7 @@ from panel.settings.logging import job_id
 from worker.claim import Claim, claim_next
 from worker.finish import Outcome, item_finish
 from worker.joblog import log_line
-from worker.kinds import runner_of
+from worker.kinds import runner_of, tidy
 from worker.states import State
 
 _log = logging.getLogger(__name__)
@@ -26,11 +26,20 @@ def worker_name() -> str:
 def work(queue: str) -> int:
     """Claim items of the servers of ``queue`` until none is left that may start.  Returns how many were done."""
     done = 0
+    _tidy(queue)
     for server in Server.objects.filter(queue=queue):
         while (claim := claim_next(worker_name(), server.pk)) is not None:
             work_on(claim)
             done += 1
     return done
+
+
+def _tidy(queue: str) -> None:
+    """Put right what killed work left; if that fails, the work goes on."""
+    try:
+        tidy(queue)
+    except Exception:  # noqa: BLE001 - what is left is tried again, and must not keep others from their backups
+        _log.exception("what killed work left was not put right")
 
 
 def work_on(claim: Claim) -> None:

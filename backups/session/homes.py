@@ -26,16 +26,21 @@ def real_home(path: bytes, owners: Iterable[int] = ()) -> bytes:
     rights wherever it leads.  A home below a folder that a customer can change must belong to one of ``owners``, if
     they are known: another folder of his may stand in its place.
     """
-    try:
-        fd = _opened(path, frozenset(owners))
-    except OSError as error:
-        raise NothingToSave(
-            f"the account's home folder is not there ({error.strerror}): is its disk mounted?"
-        ) from None
+    fd = open_home(path, owners)
     if not os.access(_HELD, os.R_OK):
         os.close(fd)
         return os.path.realpath(path)
     return b"%b/%d/." % (_HELD, fd)
+
+
+def open_home(path: bytes, owners: Iterable[int] = ()) -> int:
+    """Return a descriptor of the home folder at ``path``, which only identifies it.  NothingToSave."""
+    try:
+        return _opened(path, frozenset(owners))
+    except OSError as error:
+        raise NothingToSave(
+            f"the account's home folder is not there ({error.strerror}): is its disk mounted?"
+        ) from None
 
 
 def _opened(path: bytes, owners: frozenset[int]) -> int:

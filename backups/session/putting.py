@@ -21,10 +21,11 @@ from backups.session.events import SaidProgress, say, say_list
 from backups.session.giving import Giver
 from backups.session.homes import real_home
 from backups.session.items import COMPLETE, INCOMPLETE, snapshot_of
-from backups.session.privileges import become
+from backups.session.privileges import become, lifted
 from backups.session.spec import Restore
 from backups.spelling import shown, unspell
 from restores.targets.confine import confine_writes
+from restores.targets.files import Lift, no_lift
 from restores.targets.folder import FolderTarget
 from restores.targets.metadata import Give
 from restores.targets.policy import LIKE_RESTIC, Policy, account_policy
@@ -47,7 +48,8 @@ def run_restore(repository: Repository, command: Restore, cancel: CancelToken) -
     giver = None
     if command.user is not None:
         giver = giver_for(command)
-        become(command.user, command.user if command.group is None else command.group)
+        group = command.user if command.group is None else command.group
+        become(command.user, group, may_lift=command.lift)
     try:
         putting = Putting(repository, snapshot.tree, command, cancel, giver)
         return putting.say_plan() if command.dry_run else putting.put()
@@ -146,7 +148,9 @@ class Putting:
         expected = self._room()
         walls = [self._target if wall == self._command.target else unspell(wall) for wall in self._command.walls]
         confined = confine_writes(walls) if walls else False
-        target = AccountTarget(self._target, below=self._below, policy=self._policy(), give=self._give)
+        target = AccountTarget(
+            self._target, below=self._below, policy=self._policy(), give=self._give, lift=self._lift()
+        )
         try:
             result = restore(
                 self._repository,
@@ -163,6 +167,11 @@ class Putting:
             target.close()
         self._say_result(result, confined=confined)
         return COMPLETE if result.complete else INCOMPLETE
+
+    def _lift(self) -> Lift:
+        """Return what lets a customer's own rights suffice for his own home while nobody may enter it."""
+        mine = self._command.lift and os.stat(self._target).st_uid == self._command.user  # noqa: PTH116 - bytes
+        return lifted if mine else no_lift
 
     def _policy(self) -> Policy:
         if self._command.owner is None:

@@ -30,12 +30,13 @@ class Mount:
         self._name = name
         self._paths = [os.fsencode(path) for path in component.paths]
         self._homes = {path: real_home(path, owners) for path in self._paths} if component.homes else {}
+        self._modes = dict.fromkeys(self._paths, component.mode) if component.mode is not None else {}
         self._options = options
         self._problem = problem
 
     def enter_self(self) -> SourceFolder:
         """Open the paths as one tree."""
-        folder = FolderSource(self._paths, self._options, self._homes).root(
+        folder = FolderSource(self._paths, self._options, self._homes, self._modes).root(
             lambda path, error: self._problem(self._name + b"/" + path.lstrip(b"/"), error)
         )
         folder.entry = self.entry

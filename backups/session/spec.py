@@ -39,13 +39,15 @@ class Component(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A top-level folder of a snapshot: absolute paths below it.
 
     With ``only`` (spelled absolute paths) everything else below the paths is left out.  ``homes`` are home folders:
-    without one nothing is stored, and an administrator's link to one is followed.
+    without one nothing is stored, and an administrator's link to one is followed.  ``mode`` are their own permissions,
+    if those that they have now were taken away for a while.
     """
 
     name: str
     paths: list[str]
     only: list[str] = []
     homes: bool = False
+    mode: int | None = None
 
 
 class Backup(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="backup"):
@@ -85,7 +87,8 @@ class Restore(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
 
     Paths are spelled.  With ``user`` the writing is done with the rights of that account.  ``owner`` (user, group)
     are the ids of whom everything becomes; without it, owners, special bits and devices are as in the snapshot.
-    ``rules`` then give some of it other owners and permissions.
+    ``rules`` then give some of it other owners and permissions.  ``lift`` says that the target's permissions are taken
+    away, and that its owner could change it before.
     Nothing is written outside ``walls``.  ``mirror`` deletes what the snapshot does not have; so does ``undo``, with
     the folders that were made only for it.  ``dry_run`` says what would be done, counting for ``seconds`` at most.
     """
@@ -103,6 +106,7 @@ class Restore(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
     group: int | None = None
     owner: tuple[int, int] | None = None
     rules: list[PermissionRule] = []
+    lift: bool = False
     walls: list[str] = []
     dry_run: bool = False
     seconds: float = 10.0

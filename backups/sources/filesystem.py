@@ -49,6 +49,7 @@ class _Context:
     options: FolderOptions
     problem: Problem
     real: Mapping[bytes, bytes] = field(default_factory=dict)
+    modes: Mapping[bytes, int] = field(default_factory=dict)
     noatime: int = field(default=os.O_NOATIME if hasattr(os, "O_NOATIME") else 0)
 
 
@@ -271,7 +272,12 @@ class _Target:
             info = os.fstat(fd)
             if info.st_ino != self.entry.inode or info.st_dev != self.entry.device:
                 raise SourceProblem("was replaced while it was being opened")
-            return _folder(fd, os.path.abspath(self._told), self.entry.name, info, self._context, 0, 0)
+            told = os.path.abspath(self._told)
+            folder = _folder(fd, told, self.entry.name, info, self._context, 0, 0)
+            mode = self._context.modes.get(told)
+            if mode is not None:
+                folder.entry.mode = stat.S_IFDIR | mode
+            return folder
         except BaseException:
             os.close(fd)
             raise
@@ -311,7 +317,7 @@ class FolderSource:
 
     Raises nothing for a path that is not there: that is a problem like any other, told when the root is
     opened.  Of such a path the folders above are left out too.  ``real`` names where a path's content lies instead:
-    the caller followed a link.
+    the caller followed a link.  ``modes`` are permissions that a path is stored with instead of those it has.
     """
 
     def __init__(
@@ -319,14 +325,16 @@ class FolderSource:
         paths: Sequence[bytes],
         options: FolderOptions = FolderOptions(),
         real: Mapping[bytes, bytes] | None = None,
+        modes: Mapping[bytes, int] | None = None,
     ) -> None:
         self.paths = [bytes(path) for path in paths]
         self._options = options
         self._real = {os.path.normpath(path): place for path, place in (real or {}).items()}
+        self._modes = {os.path.abspath(path): mode for path, mode in (modes or {}).items()}
 
     def root(self, problem: Problem) -> SourceFolder:
         """Open every target and return the root they are merged under."""
-        context = _Context(self._options, problem, self._real)
+        context = _Context(self._options, problem, self._real, self._modes)
         top = _Node()
         taken: dict[bytes, bytes] = {}
         for path in dict.fromkeys(os.path.normpath(path) for path in self.paths):

@@ -117,6 +117,14 @@ SETTINGS = {
             365,
         ),
         Setting(
+            "lock_home",
+            "restore",
+            "Lock an account's home while files come back into it",
+            True,
+            "On: nobody enters the home until a restore in place has ended, then its permissions are back. Off: only the "
+            "files that come back are hidden until they are whole. Large restores lock long: off, if sites suffer.",
+        ),
+        Setting(
             "restore_limit_times",
             "restore",
             "Restores that an account may start",

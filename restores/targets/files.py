@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from errno import EINVAL, EISDIR, ELOOP, ENOTSUP
 
 from backups.engine import Entry, TargetProblem
@@ -47,31 +49,50 @@ class OldContent:
             self.fd = -1
 
 
-def owner_of_new(folder: int) -> int:
+Lift = Callable[[], AbstractContextManager[object]]
+"""Gives the right to change what is in a folder, for a moment."""
+
+
+def no_lift() -> AbstractContextManager[object]:
+    """Do without: the rights that are there suffice."""
+    return nullcontext()
+
+
+def owner_of_new(folder: int, lift: Lift = no_lift) -> int:
     """Return the user that owns what this process makes in a folder; some network file systems choose another one."""
     name = temporary_name()
-    try:
-        fd = os.open(name, _NAMED, _PRIVATE, dir_fd=folder)
-    except OSError:
-        return os.geteuid()
-    try:
-        return os.fstat(fd).st_uid
-    finally:
-        os.close(fd)
-        drop_name(folder, name)
+    with lift():
+        try:
+            fd = os.open(name, _NAMED, _PRIVATE, dir_fd=folder)
+        except OSError:
+            return os.geteuid()
+        try:
+            return os.fstat(fd).st_uid
+        finally:
+            os.close(fd)
+            drop_name(folder, name)
 
 
 class Birthplace:
     """Where new files are made: a folder's descriptor, and what its files are like at first.
 
     ``owner`` is whose they are; ``clean`` says that they inherit no access list, ``unnamed`` that the file
-    system makes files without a name.
+    system makes files without a name.  ``lift`` stands around whatever changes the folder.
     """
 
-    __slots__ = ("clean", "folder", "metadata", "owner", "unnamed")
+    __slots__ = ("clean", "folder", "lift", "metadata", "owner", "unnamed")
 
-    def __init__(self, folder: int, metadata: Metadata, owner: tuple[int, int], *, clean: bool, unnamed: bool) -> None:
-        self.folder, self.metadata, self.owner = folder, metadata, owner
+    def __init__(
+        self,
+        folder: int,
+        metadata: Metadata,
+        owner: tuple[int, int],
+        *,
+        clean: bool,
+        unnamed: bool,
+        lift: Lift = no_lift,
+    ) -> None:
+        self.folder, self.metadata, self.owner, self.lift = folder, metadata, owner, lift
         self.clean, self.unnamed = clean, unnamed
 
 
@@ -87,7 +108,8 @@ class NewFile:
         self._fd = -1 if shared or not place.unnamed else open_unnamed(place)
         if self._fd < 0:
             self._name = temporary_name()
-            self._fd = os.open(self._name, _NAMED, _PRIVATE, dir_fd=place.folder)
+            with place.lift():
+                self._fd = os.open(self._name, _NAMED, _PRIVATE, dir_fd=place.folder)
         info = os.fstat(self._fd) if shared else None
         self.token = b"%d:%d:%s" % (info.st_dev, info.st_ino, self._name) if info else b""
         if size:
@@ -125,11 +147,12 @@ class NewFile:
         place = self._place
         name = checked_name(entry.name)
         lacking = place.metadata.apply(self._fd, entry, place.owner, clean=place.clean)
-        if self._name:
-            temporary, self._name = self._name, b""
-            take_name(place.folder, temporary, place.folder, name)
-        else:
-            give_name(place.folder, self._fd, name)
+        with place.lift():
+            if self._name:
+                temporary, self._name = self._name, b""
+                take_name(place.folder, temporary, place.folder, name)
+            else:
+                give_name(place.folder, self._fd, name)
         self.close()
         if lacking is not None:
             raise lacking
@@ -140,14 +163,16 @@ class NewFile:
             os.close(self._fd)
             self._fd = -1
         if self._name and self._created:
-            drop_name(self._place.folder, self._name)
+            with self._place.lift():
+                drop_name(self._place.folder, self._name)
             self._name = b""
 
 
 def open_unnamed(place: Birthplace) -> int:
     """Return a descriptor of a new file without a name, or -1 where the file system makes no such files."""
     try:
-        return os.open(b".", _UNNAMED, _PRIVATE, dir_fd=place.folder)
+        with place.lift():
+            return os.open(b".", _UNNAMED, _PRIVATE, dir_fd=place.folder)
     except OSError as error:
         if error.errno not in _NO_UNNAMED:
             raise
@@ -171,7 +196,8 @@ def put(place: Birthplace, entry: Entry, data: bytes) -> None:
         while written < len(data):
             written += os.write(fd, data[written:])
         lacking = place.metadata.apply(fd, entry, place.owner, clean=place.clean)
-        give_name(place.folder, fd, checked_name(entry.name))
+        with place.lift():
+            give_name(place.folder, fd, checked_name(entry.name))
     finally:
         os.close(fd)
     if lacking is not None:

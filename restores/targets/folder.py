@@ -14,7 +14,7 @@ from errno import ELOOP, ENOTDIR
 
 from backups.engine import ENTRY_KINDS, Entry, Found, TargetProblem
 from restores.targets.beneath import FOLDER, Opener
-from restores.targets.files import Birthplace, NewFile, OldContent, owner_of_new, put
+from restores.targets.files import Birthplace, Lift, NewFile, OldContent, no_lift, owner_of_new, put
 from restores.targets.metadata import Give, Metadata
 from restores.targets.naming import drop_name, give_name, take_name, temporary_name
 from restores.targets.paths import checked_name, components
@@ -32,7 +32,7 @@ class FolderTarget:
 
     ``path`` itself is the caller's word, and links in it count; ``below`` is a path in it that may come from
     an account's owner, and is made and opened without following any.  ``give`` asks for owners that this process cannot
-    give itself.  ``quick`` False uses none of the newer
+    give itself.  ``lift`` stands around whatever changes the top folder itself.  ``quick`` False uses none of the newer
     system calls.  Raises OSError, TargetProblem.
     """
 
@@ -47,6 +47,7 @@ class FolderTarget:
         below: bytes = b"",
         policy: Policy = LIKE_RESTIC,
         give: Give | None = None,
+        lift: Lift = no_lift,
         quick: bool = True,
     ) -> None:
         os.makedirs(path, _PRIVATE_FOLDER, exist_ok=True)
@@ -60,7 +61,8 @@ class FolderTarget:
             self.close()
             raise
         self._opener = Opener(self._top, quick=quick)
-        self._uid = owner_of_new(self._top)
+        self._lift = lift
+        self._uid = owner_of_new(self._top, lift)
 
     def folder(self, path: bytes, *, fresh: bool = False) -> OpenFolder:
         """Open a folder of the tree."""
@@ -71,7 +73,8 @@ class FolderTarget:
                 raise TargetProblem("something else stands where a folder was expected") from error
             raise
         metadata = self._metadata.at(path)
-        folder = OpenFolder(fd, metadata, self._opener, self._uid, fresh=fresh, unnamed=self._unnamed)
+        lift = no_lift if path else self._lift
+        folder = OpenFolder(fd, metadata, self._opener, self._uid, fresh=fresh, unnamed=self._unnamed, lift=lift)
         folder.keeps_sockets = self.keeps_sockets
         return folder
 
@@ -94,11 +97,14 @@ class OpenFolder:
 
     keeps_sockets = False
 
-    def __init__(self, fd: int, metadata: Metadata, opener: Opener, uid: int, *, fresh: bool, unnamed: bool) -> None:
+    def __init__(
+        self, fd: int, metadata: Metadata, opener: Opener, uid: int, *, fresh: bool, unnamed: bool, lift: Lift = no_lift
+    ) -> None:
         self._fd = fd
         self._metadata = metadata
         self._opener = opener
         self._uid = uid
+        self._lift = lift
         self._shop: tuple[int, bytes] | None = None
         self.fresh = fresh
         have = self._have = os.fstat(fd)
@@ -106,7 +112,7 @@ class OpenFolder:
             self.close()
             raise TargetProblem("a folder was replaced while it was being restored")
         owner = (uid, have.st_gid if have.st_mode & stat.S_ISGID else os.getegid())
-        self._place = Birthplace(fd, metadata, owner, clean=not metadata.inherits(fd), unnamed=unnamed)
+        self._place = Birthplace(fd, metadata, owner, clean=not metadata.inherits(fd), unnamed=unnamed, lift=lift)
 
     def found(self) -> dict[bytes, Found]:
         """List what is there."""
@@ -174,7 +180,8 @@ class OpenFolder:
         except BaseException:
             drop_name(shop, temporary)
             raise
-        take_name(shop, temporary, self._fd, name)
+        with self._lift():
+            take_name(shop, temporary, self._fd, name)
         _raise(lacking)
         return True
 
@@ -184,11 +191,12 @@ class OpenFolder:
         What is made there is what gets its owner: in the folder itself, its own owner could put somebody
         else's item in its place in between.
         """
-        if _is_private(self._have, self._uid):
+        if _is_private(self._have, self._uid) and self._lift is no_lift:
             return self._fd
         if self._shop is None:
             name = temporary_name()
-            os.mkdir(name, _PRIVATE_FOLDER, dir_fd=self._fd)
+            with self._lift():
+                os.mkdir(name, _PRIVATE_FOLDER, dir_fd=self._fd)
             fd = os.open(name, FOLDER, dir_fd=self._fd)
             if not _is_private(os.fstat(fd), self._uid):
                 os.close(fd)
@@ -199,14 +207,15 @@ class OpenFolder:
     def make_folder(self, name: bytes) -> bool:
         """Make a folder, private until it is finished."""
         checked_name(name)
-        try:
-            os.mkdir(name, _PRIVATE_FOLDER, dir_fd=self._fd)
-        except FileExistsError:
-            there = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-            if stat.S_ISDIR(there.st_mode):
-                return False
-            os.unlink(name, dir_fd=self._fd)
-            os.mkdir(name, _PRIVATE_FOLDER, dir_fd=self._fd)
+        with self._lift():
+            try:
+                os.mkdir(name, _PRIVATE_FOLDER, dir_fd=self._fd)
+            except FileExistsError:
+                there = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+                if stat.S_ISDIR(there.st_mode):
+                    return False
+                os.unlink(name, dir_fd=self._fd)
+                os.mkdir(name, _PRIVATE_FOLDER, dir_fd=self._fd)
         return True
 
     def link(self, name: bytes, first: bytes) -> None:
@@ -218,7 +227,8 @@ class OpenFolder:
             if not stat.S_ISREG(info.st_mode):
                 raise TargetProblem("the file it is another name of was replaced")
             if not self._is_same(name, info):
-                give_name(self._fd, fd, name)
+                with self._lift():
+                    give_name(self._fd, fd, name)
         finally:
             os.close(fd)
 
@@ -231,7 +241,7 @@ class OpenFolder:
 
     def remove(self, name: bytes) -> int:
         """Remove an item with all that is below it."""
-        return remove(self._fd, checked_name(name))
+        return remove(self._fd, checked_name(name), self._lift)
 
     def finish(self, entry: Entry) -> None:
         """Give the folder its metadata."""
@@ -244,7 +254,7 @@ class OpenFolder:
         """Close the descriptor."""
         if self._shop is not None:
             os.close(self._shop[0])
-            with suppress(OSError):
+            with suppress(OSError), self._lift():
                 os.rmdir(self._shop[1], dir_fd=self._fd)
             self._shop = None
         if self._fd >= 0:

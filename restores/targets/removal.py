@@ -8,6 +8,7 @@ from contextlib import suppress
 from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EPERM
 
 from restores.targets.beneath import FOLDER
+from restores.targets.files import Lift, no_lift
 from restores.targets.naming import temporary_name
 
 _NOT_EMPTY = {ENOTEMPTY, EEXIST}
@@ -16,21 +17,26 @@ _ROUNDS = 10_000
 """Levels of folders; whoever keeps adding files while we remove them does not keep us for ever."""
 
 
-def remove(folder: int, name: bytes) -> int:
-    """Remove ``name`` from the folder, with everything below it; return how many items went.  Raises OSError."""
+def remove(folder: int, name: bytes, lift: Lift = no_lift) -> int:
+    """Remove ``name`` from the folder, with everything below it; return how many items went.  Raises OSError.
+
+    ``lift`` stands around what changes the folder itself, and around nothing below it.
+    """
     try:
         info = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return 0
     if not stat.S_ISDIR(info.st_mode):
-        os.unlink(name, dir_fd=folder)
+        with lift():
+            os.unlink(name, dir_fd=folder)
         return 1
     top = os.open(name, FOLDER, dir_fd=folder)
     try:
         removed = _clear(top)
     finally:
         os.close(top)
-    os.rmdir(name, dir_fd=folder)
+    with lift():
+        os.rmdir(name, dir_fd=folder)
     return removed + 1
 
 

@@ -32,6 +32,9 @@ from panel.accounts.services import account_add  # noqa: E402
 from panel.core.sealing import MasterKey  # noqa: E402
 from panel.options.models import Option  # noqa: E402
 from panel.web import firstrun, supervisor  # noqa: E402
+from restores.choosing import Part, home_path  # noqa: E402
+from restores.models import HomeLock, Restore  # noqa: E402
+from restores.services import RestoreRequest, restore_request  # noqa: E402
 from worker.claim import claim_next  # noqa: E402
 from worker.clock import now  # noqa: E402
 from worker.doorbell import ring  # noqa: E402
@@ -60,6 +63,7 @@ def collect() -> None:
 
 def tidy() -> None:
     """Forget all jobs, schedules and settings; what is in repositories stays."""
+    Restore.objects.all().delete()
     Snapshot.objects.all().delete()
     Job.objects.all().delete()
     Schedule.objects.all().delete()
@@ -76,7 +80,7 @@ def tidy() -> None:
 def pace(rate: int) -> None:
     """Let backups take their time: write at most so many bytes a second to local destinations; 0 = no limit."""
     for row in Destination.objects.filter(kind="local"):
-        row.config = row.config | {"up": rate}
+        row.config = row.config | {"up": rate, "down": 0}
         row.save()
 
 
@@ -95,6 +99,28 @@ def schedule(name: str, account: int, **values: Any) -> int:
         Server.objects.get(), Account.objects.get(pk=account), list(Destination.objects.filter(kind="local")), fields
     )
     return int(schedule_create(data, actor=None).pk)
+
+
+def own(account: int, user: int) -> None:
+    """Give an account a system user."""
+    Account.objects.filter(pk=account).update(system_uid=user, system_gid=user)
+
+
+def restore(account: int, rate: int) -> int:
+    """Start a restore of a whole home from its newest snapshot, at so many bytes a second; return its job."""
+    for row in Destination.objects.filter(kind="local"):
+        row.config = row.config | {"down": rate}
+        row.save()
+    snapshot = Snapshot.objects.filter(account=account).latest("taken_at")
+    part = Part(snapshot, (home_path(snapshot.account.home),))
+    (made,) = restore_request(
+        RestoreRequest([part], overwrite="always", safety=False), actor=User.objects.filter(role="admin")[0]
+    )
+    return int(made.job_id)
+
+
+def locked_homes() -> int:
+    return HomeLock.objects.count()
 
 
 def run(schedule: int) -> int:
@@ -260,7 +286,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     for each in (
         set_up, collect, tidy, pace, account, schedule, run, job, jobs, cancel, due, overdue, ring_often, option, locks,
         empty_jobs, claim_all, mark, damaged, schedules, stop_check_after, upkeep, integrity, claim_one, left,
-        attempts, snapshots,
+        attempts, snapshots, own, restore, locked_homes,
         password, secrets_of_installation,
     )
 }  # fmt: skip

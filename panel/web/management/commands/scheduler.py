@@ -12,6 +12,7 @@ from backups.services.schedules import schedules_tick
 from backups.services.upkeep import upkeep_tick
 from notifications.ticks import letters_tick
 from restores.downloads import downloads_tick
+from restores.locking import homes_tick
 from worker.days import days_tick
 from worker.scheduler import run
 
@@ -27,4 +28,4 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        run([schedules_tick, upkeep_tick, letters_tick, downloads_tick, days_tick], stop)
+        run([schedules_tick, upkeep_tick, letters_tick, downloads_tick, homes_tick, days_tick], stop)
