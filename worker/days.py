@@ -7,14 +7,18 @@ the days of every time zone begin with one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from time import monotonic
+
+from django.db.models import Count, IntegerField, Value
+from django.db.models.functions import ExtractHour, ExtractMinute, Floor, TruncDate
 
 from worker.models import BackupDay, Job
 from worker.states import ENDED, Kind
 
 KEPT_DAYS = 140
-_QUARTER, _DAY = timedelta(minutes=15), timedelta(days=1)
+_QUARTER, _QUARTERS, _DAY = timedelta(minutes=15), 96, timedelta(days=1)
 _OVER = timedelta(hours=1)
 """So long after its end a day is summed up: what ended in it is stored by then."""
 _TOGETHER, _SECONDS = 14, 0.3
@@ -53,24 +57,38 @@ def backups_ended(begin: datetime, zone: tzinfo) -> tuple[dict[date, Counter[str
     for row in BackupDay.objects.filter(day__gte=day).order_by("day"):
         if row.day != day:
             break
-        for quarter, states in row.ended.items():
-            at = _midnight(day) + int(quarter) * _QUARTER
-            if at >= begin:
-                days[at.astimezone(zone).date()].update(states)
+        for on, first, after in _parts(day, begin, zone):
+            for state, quarters in row.ended.items():
+                if many := sum(quarters[first:after]):
+                    days[on][state] += many
         day += _DAY
-    return days, max(begin, _midnight(day))
+    return days, max(begin, _midnight(day, UTC))
+
+
+def _parts(day: date, begin: datetime, zone: tzinfo) -> Iterator[tuple[date, int, int]]:
+    """Yield the days of ``zone`` that a day of UTC has part in, each with its first quarter and the one after it."""
+    start = _midnight(day, UTC)
+    place = max(0, (begin - start) // _QUARTER)
+    while place < _QUARTERS:
+        on = (start + place * _QUARTER).astimezone(zone).date()
+        after = min(_QUARTERS, (_midnight(on + _DAY, zone) - start) // _QUARTER)
+        yield on, place, max(after, place + 1)
+        place = max(after, place + 1)
 
 
 def _summed(days: list[date]) -> list[BackupDay]:
-    ended: dict[date, dict[int, Counter[str]]] = {day: defaultdict(Counter) for day in days}
-    jobs = Job.objects.filter(finished_at__gte=_midnight(days[0]), finished_at__lt=_midnight(days[-1] + _DAY))
+    ended: dict[date, dict[str, list[int]]] = {day: defaultdict(lambda: [0] * _QUARTERS) for day in days}
+    jobs = Job.objects.filter(finished_at__gte=_midnight(days[0], UTC), finished_at__lt=_midnight(days[-1] + _DAY, UTC))
     jobs = jobs.filter(kind=Kind.BACKUP, state__in=ENDED).order_by()
-    for at, state in jobs.values_list("finished_at", "state").iterator():
-        moment = at.astimezone(UTC)
-        if (quarters := ended.get(moment.date())) is not None:
-            quarters[4 * moment.hour + moment.minute // 15][state] += 1
-    return [BackupDay(day=day, ended=quarters) for day, quarters in ended.items()]
+    at = "finished_at"
+    part = Floor(ExtractMinute(at, tzinfo=UTC) / Value(15.0), output_field=IntegerField())
+    rows = jobs.annotate(on=TruncDate(at, tzinfo=UTC), hour=ExtractHour(at, tzinfo=UTC), part=part)
+    rows = rows.values_list("on", "hour", "part", "state").annotate(many=Count("*"))
+    for on, hour, part, state, many in rows:
+        if on in ended:
+            ended[on][state][4 * hour + int(part)] = many
+    return [BackupDay(day=day, ended=states) for day, states in ended.items()]
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)

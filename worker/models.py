@@ -188,7 +188,7 @@ class Event(models.Model):
 
 
 class BackupDay(models.Model):
-    """How many backup jobs ended in each quarter of an hour of a day of UTC, by state: ``{"13": {"success": 4}}``."""
+    """How many backup jobs ended in each of the 96 quarters of an hour of a day of UTC, by state."""
 
     day = models.DateField(primary_key=True)
     ended = models.JSONField()

@@ -50,6 +50,15 @@ def fill(volume: Volume) -> None:
         previous=_hex("a", "n"),
         hash=_hex("a", "n + 1"),
     )
+    _insert(
+        "worker.Event",
+        volume.single_jobs,
+        id="n",
+        at=_ago("n", volume.single_jobs),
+        kind="CASE WHEN n % 1000 = 0 THEN 'schedule.overdue' ELSE 'job.success' END",
+        subject=f"CASE WHEN n % 1000 = 0 THEN 'schedule:' || (21 + n % {volume.schedules - 20}) ELSE '' END",
+        job_id="CASE WHEN n % 1000 = 0 THEN NULL ELSE n END",
+    )
     _insert("worker.Beat", 1, name="'scheduler'", seen_at="now()")
     for model in apps.get_models():
         _restart(model)

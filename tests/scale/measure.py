@@ -20,8 +20,8 @@ SKIPPED = ("sign", "health", "logout", "export", "download", "backup_now")
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured: the best of several tries by the clock, their mean in processor time of page and database
-    together (both in milliseconds), and the queries of one.
+    """What was measured: the best of several tries by the clock, and in processor time of page and database together
+    (both in milliseconds), and the queries of one.
 
     On a machine that is busy with other things the clock measures those; then the processor time is judged.
     """
@@ -74,19 +74,19 @@ def best_of(
 def _measured(
     work: Callable[[], object], tries: int, prepare: Callable[[], object] = lambda: None
 ) -> tuple[float, float]:
-    """Return the best time and the mean processor time of several tries, in milliseconds."""
+    """Return the best time and the least processor time of several tries, in milliseconds."""
     with connection.cursor() as cursor:
         cursor.execute("SET max_parallel_workers_per_gather = 0")
         cursor.execute("SELECT pg_backend_pid()")
         database = int(cursor.fetchone()[0])
-    spent, best = 0.0, float("inf")
+    spent = best = float("inf")
     for _ in range(tries):
         prepare()
         before, began = _spent(database), time.perf_counter()
         work()
         best = min(best, time.perf_counter() - began)
-        spent += _spent(database) - before
-    return best * 1000, spent / tries * 1000
+        spent = min(spent, _spent(database) - before)
+    return best * 1000, spent * 1000
 
 
 def _spent(database: int) -> float:
