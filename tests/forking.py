@@ -87,6 +87,7 @@ class _Forker:
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._one_at_a_time = threading.Lock()
         self.owner = os.getpid()
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "tests.forking", str(theirs.fileno())],
@@ -98,11 +99,12 @@ class _Forker:
     def order(self, order: dict[str, Any], descriptors: list[int]) -> int:
         """Have a child forked; returns its number."""
         reading, writing = os.pipe()
-        with open(writing, "w", encoding="utf-8") as file:
-            socket.send_fds(self._socket, [b"order"], [reading, *descriptors])
-            os.close(reading)
-            json.dump(order, file)
-        return int(self._socket.recv(_MOST))
+        with self._one_at_a_time:
+            with open(writing, "w", encoding="utf-8") as file:
+                socket.send_fds(self._socket, [b"order"], [reading, *descriptors])
+                os.close(reading)
+                json.dump(order, file)
+            return int(self._socket.recv(_MOST))
 
     def close(self) -> None:
         """End it."""
@@ -114,13 +116,17 @@ class _Forker:
 _running: list[_Forker] = []
 
 
+_starting = threading.Lock()
+
+
 def _forker() -> _Forker:
-    if not _running or _running[-1].owner != os.getpid():
-        _running.append(_Forker())
-    return _running[-1]
+    with _starting:
+        if not _running or _running[-1].owner != os.getpid():
+            _running.append(_Forker())
+        return _running[-1]
 
 
-def run(args: list[str], *, data: bytes | None = None, timeout: float, **options: Any) -> Any:
+def run(args: list[str], *, data: bytes | str | None = None, timeout: float, **options: Any) -> Any:
     """Run a program of ours to its end, as :func:`subprocess.run` does with its output captured."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     if data is not None:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests import forking
+
 PASSWORD = "correct horse"
 
 
@@ -19,20 +21,15 @@ class Ours:
         secret = folder / "password"
         secret.write_text(PASSWORD)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        self._env = {**kept, **env, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONWARNINGS": "error"}
+        self._env = {**kept, **env, "XDG_CACHE_HOME": str(folder / "cache")}
         self._start = [sys.executable, "-m", "backups.engine", "-r", location, "-p", str(secret)]
 
     def run(self, *arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a verb, whatever comes of it."""
-        return subprocess.run(
-            [*self._start, *map(str, arguments)],
-            cwd=Path(__file__).parents[2],
-            env=self._env,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
+        done: subprocess.CompletedProcess[str] = forking.run(
+            [*self._start, *map(str, arguments)], cwd=forking.ROOT, env=self._env, timeout=timeout, text=True
         )
+        return done
 
     def done(self, *arguments: str | Path) -> str:
         """Run a verb that has to work, and return what it said."""
