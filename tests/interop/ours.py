@@ -1,4 +1,7 @@
-"""Our engine as people run it: the command line, in a process of its own."""
+"""Our engine as people run it: the command line, in a process of its own.
+
+``run`` and ``quick`` spare the time that its imports take; ``start`` starts an interpreter.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from backups.engine.layout import KEYS, object_key
 from backups.engine.repository import Repository
 from backups.engine.times import now_text
 from destinations.storage.local import LocalStore
+from tests import forking
 from tests.peers import PASSWORD
 
 ROOT = Path(backups.__file__).parents[1]
@@ -112,15 +116,7 @@ class Ours:
         timeout: float = 240,
     ) -> subprocess.CompletedProcess[str]:
         """Run one verb; with check, a failure fails the test and shows what was said."""
-        done = subprocess.run(
-            self.command(*args),
-            env=self.environment(env),
-            input=stdin,
-            cwd=cwd,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = forking.run(self.command(*args), env=self.environment(env), data=stdin, cwd=cwd, timeout=timeout)
         text = subprocess.CompletedProcess(
             done.args,
             done.returncode,
