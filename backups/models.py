@@ -205,7 +205,11 @@ class SnapshotQuerySet(ScopedQuerySet["Snapshot"]):
 
 
 class Snapshot(models.Model):
-    """The state of one account at one moment, at one destination."""
+    """The state of one account at one moment, at one destination.
+
+    ``mount`` is where the disk is mounted that the home lay on.  ``is_hollow`` says that the home had become empty, as
+    if its disk were not there: such a snapshot pushes no other one out.
+    """
 
     repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="snapshots")
     snapshot_id = models.CharField(max_length=64)
@@ -225,6 +229,8 @@ class Snapshot(models.Model):
     locked_until = models.DateTimeField(null=True)
     damaged_at = models.DateTimeField(null=True)
     proven_at = models.DateTimeField(null=True)
+    mount = models.CharField(max_length=500, blank=True, db_default="")
+    is_hollow = models.BooleanField(default=False, db_default=False)
     marked_at = models.DateTimeField(null=True)
     marked_why = models.CharField(max_length=12, blank=True, choices=MarkedWhy.choices)
     removed_at = models.DateTimeField(null=True)

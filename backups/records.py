@@ -15,13 +15,18 @@ from worker.models import JobItem
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a snapshot was made of, and why: a :class:`~backups.models.SnapshotKind`, a scope and its components."""
+    """What a snapshot was made of, and why: a :class:`~backups.models.SnapshotKind`, a scope and its components.
+
+    ``mount`` and ``is_hollow`` are the snapshot's own.
+    """
 
     kind: str
     scope: str
     components: list[str]
     account: Account | None
     schedule: Schedule | None
+    mount: str = ""
+    is_hollow: bool = False
 
 
 def snapshot_record(saved: dict[str, Any], origin: Origin, item: JobItem, repository: Repository) -> Snapshot:
@@ -37,6 +42,8 @@ def snapshot_record(saved: dict[str, Any], origin: Origin, item: JobItem, reposi
             "kind": origin.kind,
             "scope": origin.scope,
             "components": origin.components,
+            "mount": origin.mount,
+            "is_hollow": origin.is_hollow,
         },
     )
     return snapshot

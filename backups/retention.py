@@ -2,7 +2,7 @@
 
 A bridge like the gateway: the services below it know nothing of the engine.  Snapshots count in groups of one
 repository, account, schedule and kind.  What is damaged, locked, dated in the future or marked by somebody does not
-count and is left as it is.
+count and is left as it is.  One of an empty home counts as little, and goes when there is a newer one with content.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -30,6 +30,7 @@ from worker.clock import now
 RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 """The rules in the order in which they are shown."""
 _KINDS = (SnapshotKind.SCHEDULED, SnapshotKind.MANUAL)
+_HOLLOW = "the home was empty: does not count"
 _BATCH = 500
 _MOST_LISTED, _MOST_COUNTED = 400, 20_000
 _REASON = re.compile(r"(oldest )?(\w+) snapshot").fullmatch
@@ -98,6 +99,8 @@ def verdicts(snapshots: Iterable[Snapshot], rules: Mapping[str, Any], zone: str,
     local = ZoneInfo(zone)
     stored = [Stored(time=row.taken_at.astimezone(local).isoformat(), tree="", id=key) for key, row in counted.items()]
     decided = apply(stored, policy_of(rules), int(moment.timestamp() * 1_000_000_000))
+    newest = max((row.taken_at for row in counted.values()), default=None)
+    aside = [_outlived(verdict, newest) for verdict in aside]
     used: Counter[str] = Counter()
     found = [Verdict(counted[d.snapshot.id], d.keep, _words(d.reasons, used) if d.keep else "") for d in decided]
     return sorted(found + aside, key=lambda verdict: verdict.snapshot.taken_at, reverse=True)
@@ -181,12 +184,21 @@ def _groups(schedule: Schedule, repository: Repository | None, **only: Any) -> I
         yield list(group)
 
 
+def _outlived(verdict: Verdict, newest: datetime | None) -> Verdict:
+    """Let a snapshot of an empty home go when the home has content again."""
+    snapshot = verdict.snapshot
+    gone = verdict.why == _HOLLOW and newest is not None and snapshot.taken_at < newest
+    return replace(verdict, stays=False, why="") if gone else verdict
+
+
 def _left_aside(snapshot: Snapshot, moment: datetime) -> str:
     if snapshot.damaged_at is not None:
         return "damaged: does not count"
     if snapshot.locked_until is not None and snapshot.locked_until > moment:
         return "locked"
-    return "dated in the future: does not count" if snapshot.taken_at > moment else ""
+    if snapshot.taken_at > moment:
+        return "dated in the future: does not count"
+    return _HOLLOW if snapshot.is_hollow else ""
 
 
 def _words(reasons: Iterable[str], used: Counter[str]) -> str:

@@ -123,7 +123,7 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 
 
 def _good() -> Any:
-    return Snapshot.objects.filter(removed_at=None, damaged_at=None).order_by()
+    return Snapshot.objects.filter(removed_at=None, damaged_at=None, is_hollow=False).order_by()
 
 
 def _counts(accounts: Any, recent: Any, now: datetime) -> tuple[int, int, int]:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from django.conf import settings
 
-from backups.models import Repository, Schedule, SnapshotKind
+from backups.homes import CODE as HOLLOW
+from backups.homes import GUIDANCE as HOLLOW_GUIDANCE
+from backups.homes import HomeNow, home_now, why_hollow
+from backups.models import Repository, Schedule, Snapshot, SnapshotKind
 from backups.records import Origin, snapshot_record
 from backups.retention import apply_retention
 from backups.running import Running, SessionRunner, failure
@@ -30,10 +33,14 @@ class BackupPlan:
         self._schedule = schedule
         self._repository = repository
         self._kind = kind
+        self._before: dict[int, tuple[HomeNow, Snapshot | None]] = {}
 
     def begin(self, running: Running) -> None:
         """Send the backup."""
-        send_backup(running, self._schedule, self._repository, self._kind)
+        account = running.claim.item.account
+        parent = send_backup(running, self._schedule, self._repository, self._kind)
+        here = account is not None and "web" in COMPONENTS.get(self._schedule.scope, ())
+        self._before[running.claim.item.pk] = (home_now(account) if here and account else HomeNow(), parent)
 
     def ended(self, running: Running, status: int) -> Outcome:
         """Store the snapshot's row and say how it went."""
@@ -42,11 +49,18 @@ class BackupPlan:
             return failure(running.error)
         item, schedule = running.claim.item, self._schedule
         components = list(COMPONENTS.get(schedule.scope, ()))
-        origin = Origin(self._kind, schedule.scope, components, item.account, schedule)
+        home, parent = self._before.get(item.pk, (HomeNow(), None))
+        hollow = why_hollow(home, saved["files"], parent) if "web" in components else ""
+        origin = Origin(
+            self._kind, schedule.scope, components, item.account, schedule, mount=home.mount, is_hollow=bool(hollow)
+        )
         snapshot = snapshot_record(saved, origin, item, self._repository)
         running.context.log(f"saved snapshot {snapshot.short} in {saved['seconds']:.1f} s")
         running.context.progress(Figures(saved["size"], saved["size"], saved["files"]))
         result = {name: saved[name] for name in _FIGURES} | {"snapshot": snapshot.pk, "short": snapshot.short}
+        if hollow:
+            running.context.log(f"{hollow} ({HOLLOW})", level="warning")
+            return Outcome(State.WARNING, result, HOLLOW, hollow, HOLLOW_GUIDANCE, saved["problems"] + 1)
         if status != 0:
             return Outcome(
                 State.WARNING,
@@ -62,8 +76,8 @@ class BackupPlan:
 _FIGURES = ("size", "files", "files_new", "files_changed", "files_unmodified", "data_added", "seconds")
 
 
-def send_backup(running: Running, schedule: Schedule, repository: Repository, kind: str) -> None:
-    """Send the command that backs up the item's account."""
+def send_backup(running: Running, schedule: Schedule, repository: Repository, kind: str) -> Snapshot | None:
+    """Send the command that backs up the item's account; return the snapshot it is compared with."""
     account = running.claim.item.account
     if account is None:
         raise LookupError("the account of this item is gone")
@@ -71,6 +85,7 @@ def send_backup(running: Running, schedule: Schedule, repository: Repository, ki
     if parent is not None:
         running.context.log(f"parent snapshot {parent.short}")
     running.session.send(**backup_command(running.claim.item.pk, account, schedule, kind, parent))
+    return parent
 
 
 def run_backup(claim: Claim) -> None:

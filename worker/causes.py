@@ -22,6 +22,7 @@ _CAUSES = {
     "HF-SNAPSHOT-MISSING": "The snapshot was removed, by a cleanup or by another program.",
     "HF-SOURCE": "Some files could not be read: rights, files that changed while they were read, or a bad disk.",
     "HF-SOURCE-EMPTY": "There was nothing to back up at the given places.",
+    "HF-HOME-EMPTY": "The home was empty, or on another disk: a mount point looks like that without its disk.",
     "HF-TARGET": "Files could not be written back: rights, quota, or something in the way.",
     "HF-TARGET-FULL": "The disk that is restored to has no space left.",
     "HF-STORE-UNREACHABLE": "The destination's server does not answer: network, firewall, name, or it is down.",
