@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,6 +47,7 @@ def _drawing(name: str) -> str:
 
 
 @register.simple_tag
+@lru_cache(maxsize=2000)
 def icon(name: str, size: int = 18, css: str = "") -> SafeString:
     """Return an icon that screen readers pass over."""
     return format_html(
@@ -57,13 +58,21 @@ def icon(name: str, size: int = 18, css: str = "") -> SafeString:
 
 
 @register.simple_tag
-def badge(status: str, word: str = "") -> SafeString:
-    """Return the pill of a status; ``word`` replaces its usual word."""
-    label, drawing = STATUSES.get(status, STATUSES["pending"])
-    return format_html('<span class="hf-badge hf-{}">{} {}</span>', status, icon(drawing, 15), word or label)
+@lru_cache(maxsize=500)
+def badge(status: str, word: str = "", drawing: str = "") -> SafeString:
+    """Return the pill of a status; ``word`` and ``drawing`` replace its usual ones."""
+    label, usual = STATUSES.get(status, STATUSES["pending"])
+    return format_html('<span class="hf-badge hf-{}">{} {}</span>', status, icon(drawing or usual, 15), word or label)
+
+
+@register.filter
+def status_word(status: str) -> str:
+    """Return the word of a status."""
+    return STATUSES.get(status, STATUSES["pending"])[0]
 
 
 @register.simple_tag
+@lru_cache(maxsize=100)
 def scope(code: str) -> SafeString:
     """Return the tag of a scope or component."""
     if code not in SCOPES:
@@ -73,6 +82,7 @@ def scope(code: str) -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(maxsize=100)
 def kind(code: str) -> SafeString:
     """Return the tinted square of a kind of job."""
     label, drawing = KINDS.get(code, KINDS["check"])
