@@ -7,8 +7,8 @@ from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, Exists, Max, OuterRef, Q
-from django.db.models.functions import TruncDate
+from django.db.models import CharField, Count, Exists, Max, OuterRef, Q, Value
+from django.db.models.functions import Cast, Concat, TruncDate
 
 from backups.models import Schedule, Snapshot
 from panel.accounts.models import Account
@@ -113,8 +113,9 @@ def _ended(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> dict[da
 def _missed(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> Counter[date]:
     missed = Event.objects.filter(kind="schedule.overdue", at__gte=begin, at__lt=end)
     if not viewer.is_admin:
-        own = Schedule.objects.visible_to(viewer).values_list("pk", flat=True)
-        missed = missed.filter(subject__in=[f"schedule:{number}" for number in own])
+        own = Schedule.objects.visible_to(viewer).order_by()
+        subjects = own.annotate(subject=Concat(Value("schedule:"), Cast("pk", CharField())))
+        missed = missed.filter(subject__in=subjects.values("subject"))
     return Counter(at.astimezone(zone).date() for at in missed.values_list("at", flat=True))
 
 

@@ -127,6 +127,17 @@ def test_how_much_is_to_come_is_unknown_as_long_as_one_item_does_not_know(people
     assert first.job.bytes_total == 451_000
 
 
+def test_a_run_that_was_stopped_says_what_is_backed_up_all_the_same(people: dict[str, Any], browser: Any) -> None:
+    first = running(people).item
+    JobItem.objects.create(job=first.job, server=first.server, label="x", slot=first.slot, state=State.SUCCESS)
+    stopped = {"state": State.ABORTED, "error": "Stopped on request.", "error_code": "HF-CANCELED"}
+    Job.objects.filter(pk=first.job_id).update(items_total=2, **stopped)
+    JobItem.objects.filter(pk=first.pk).update(**stopped)
+    page = text_of(browser("root").get(f"/backups/history/{first.job_id}/"))
+    assert "was stopped: 1 of 2 parts are backed up" in page
+    assert "1 stopped" in page and "1 aborted" not in page
+
+
 def test_a_day_without_upkeep_to_do_is_no_news(people: dict[str, Any], browser: Any) -> None:
     """Somebody who looks for it finds it."""
     fields = {"server": people["server"], "kind": Kind.CLEANUP, "name": "Cleanup", "items": []}
@@ -342,7 +353,10 @@ def test_the_overview_answers_whether_everybody_is_safe(people: dict[str, Any], 
     Snapshot.objects.filter(account=people["mallory_account"], damaged_at=None).delete()
     page = text_of(browser("root").get("/"))
     assert "1 of 2 accounts is safe. 1 needs you." in page and "damaged" in page
-    assert "Your account is safe." in text_of(browser("alice").get("/"))
+    snapshot(people, "alice", kind="safety")
+    mine = browser("alice").get("/")
+    assert "Your account is safe." in text_of(mine)
+    assert [point.kind for point in mine.context["points"]] == ["scheduled"], "what a restore replaced is no backup"
     assert "alice" not in text_of(browser("mallory").get("/"))
 
 
@@ -376,6 +390,10 @@ def test_the_heat_map_shows_the_worst_of_each_day_in_the_readers_zone(people: di
     assert (cell["state"], cell["text"]) == ("failed", "Sat, Nov 21: something failed")
     assert newest_trouble(days, date(2026, 11, 21)).startswith("Today, 1 of 3 runs failed. Before that, Nov 17")
     assert heat_map(people["mallory"], today, ZoneInfo("UTC")) == {}
+    for who in ("mallory", "alice"):
+        row = Schedule.objects.create(name="s", server=people["server"], account=people[f"{who}_account"])
+        Event.objects.create(kind="schedule.overdue", at=today - timedelta(days=30), subject=f"schedule:{row.pk}")
+    assert heat_map(people["mallory"], today, ZoneInfo("UTC")) == {date(2026, 10, 22): {"overdue": 1}}
 
 
 def test_the_overview_asks_a_fixed_number_of_questions(
