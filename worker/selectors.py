@@ -120,4 +120,7 @@ def headline(job: Job) -> str:
     if job.state == State.PARTIAL and job.items_total > 1:
         verb = "was" if failed == 1 else "were"
         return f"{count(failed, 'part')} of {job.items_total:,} of “{job.name}” {verb} not {done}"
+    good = job.items_total - failed
+    if job.state == State.ABORTED and job.items_total > 1 and good > 0:
+        return f"“{job.name}” was stopped: {good:,} of {job.items_total:,} parts are {done}"
     return f"“{job.name}” was not {done}"

@@ -134,22 +134,26 @@ def schedule_delete(request: HttpRequest, number: int) -> HttpResponse:
             return render(request, "backups/schedule_delete.html", context, status=422)
         marked = verbs.schedule_delete(schedule, actor=request.user, with_snapshots=True)
         text = f"“{schedule.name}” is deleted. {marked:,} snapshots go with the cleanup after the hold time."
-        messages.warning(request, text, extra_tags=_undo(number))
+        messages.warning(request, text, extra_tags=_undo(schedule))
         return redirect("backups:schedule_list")
     verbs.schedule_delete(schedule, actor=request.user)
-    messages.info(request, f"“{schedule.name}” is deleted. Its snapshots stay.", extra_tags=_undo(number))
+    messages.info(request, f"“{schedule.name}” is deleted. Its snapshots stay.", extra_tags=_undo(schedule))
     return redirect("backups:schedule_list")
 
 
 @require_POST
 def schedule_undelete(request: HttpRequest, number: int) -> HttpResponse:
-    """Bring a deleted schedule back, with the snapshots that went with it; nothing happens to one that is there."""
+    """Bring a deleted schedule back, with the snapshots that went with it; nothing happens to one that is there.
+
+    With ``?on`` it is switched on again, as it was.
+    """
     schedule = get_object_or_404(Schedule.objects.visible_to(request.user), pk=number)
     if schedule.deleted_at is None:
         return redirect("backups:schedule_list")
     back = verbs.schedule_undelete(schedule, actor=request.user)
+    on = "on" in request.GET and verbs.schedule_toggle(schedule, actor=request.user)
     more = f" {back:,} snapshots stay after all." if back else ""
-    messages.success(request, f"“{schedule.name}” is back, disabled.{more}")
+    messages.success(request, f"“{schedule.name}” is back{'' if on else ', disabled'}.{more}")
     return redirect("backups:schedule_list")
 
 
@@ -161,8 +165,9 @@ def _wrong_for_deleting(request: HttpRequest, schedule: Schedule) -> str:
     return "" if right is not None and right.pk == request.user.pk else "password"
 
 
-def _undo(number: int) -> str:
-    return f"undo:{reverse('backups:schedule_undelete', args=[number])}"
+def _undo(schedule: Schedule) -> str:
+    was = "?on" if schedule.is_enabled else ""
+    return f"undo:{reverse('backups:schedule_undelete', args=[schedule.pk])}{was}"
 
 
 def _run(request: HttpRequest, schedule: Schedule) -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Q
 
-from backups.models import Schedule
+from backups.models import Schedule, SnapshotKind
 from backups.safety import WEEKS, damaged_of, heat_map, proofs_of, safety_of, worst_of
 from backups.selectors import overdue_schedules, snapshots_visible, unsaved_keys
 from destinations.models import Destination
@@ -36,7 +36,7 @@ def overview_context(user: Any, now: datetime) -> dict[str, Any]:
     days = heat_map(user, now, zone)
     today = now.astimezone(zone).date()
     overdue = overdue_schedules(user, now)
-    points = snapshots_visible(user)
+    points = snapshots_visible(user).exclude(kind=SnapshotKind.SAFETY)  # It holds what a restore touched, no more.
     schedules = Schedule.objects.visible_to(user).present()
     context: dict[str, Any] = safety_of(user, now) | damaged_of(user)
     context |= {

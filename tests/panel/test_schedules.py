@@ -251,12 +251,25 @@ def test_deleting_keeps_the_snapshots_and_can_be_undone(
     """SCR-14."""
     client, address = browser("alice"), f"/backups/schedules/{with_snapshots.pk}"
     assert "Keep its 3 snapshots" in client.get(f"{address}/delete/").content.decode()
-    client.post(f"{address}/delete/", {"snapshots": "keep"})
+    listed = client.post(f"{address}/delete/", {"snapshots": "keep"}, follow=True).content.decode()
     assert client.get(f"{address}/edit/").status_code == 404
     assert Snapshot.objects.filter(marked_at=None).count() == 4
     client.post(f"{address}/undo/")
     with_snapshots.refresh_from_db()
     assert with_snapshots.deleted_at is None and not with_snapshots.is_enabled
+    assert f'action="{address}/undo/?on"' in listed, "the Undo of the message switches it on again, as it was"
+
+
+def test_the_undo_of_a_deletion_leaves_a_schedule_as_it_was(
+    people: dict[str, Any], browser: Any, with_snapshots: Schedule
+) -> None:
+    client, address = browser("alice"), f"/backups/schedules/{with_snapshots.pk}"
+    client.post(f"{address}/delete/", {"snapshots": "keep"})
+    client.post(f"{address}/undo/?on")
+    with_snapshots.refresh_from_db()
+    assert with_snapshots.is_enabled and with_snapshots.next_run_at > now()
+    client.post(f"{address}/toggle/", follow=True)
+    assert "/undo/?on" not in client.post(f"{address}/delete/", {"snapshots": "keep"}, follow=True).content.decode()
 
 
 def test_deleting_snapshots_too_asks_for_name_and_password_marks_and_can_be_undone(
