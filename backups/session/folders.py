@@ -77,13 +77,15 @@ class Folder:
 
     def _ordered(self, sort: str, *, down: bool) -> list[int]:
         items = self.items
-        folders = [index for index, item in enumerate(items) if item.type == "dir"]
-        others = [index for index, item in enumerate(items) if item.type != "dir"]
+        types = [item.type for item in items]
         names = [item.name.lower() for item in items]
+        folders = [index for index, kind in enumerate(types) if kind == "dir"] if "dir" in types else []
+        others = [index for index, kind in enumerate(types) if kind != "dir"] if folders else list(range(len(items)))
         for group in (folders, others):
             group.sort(key=names.__getitem__, reverse=down and sort == "name")
         if sort == "size":
-            others.sort(key=lambda index: items[index].size, reverse=down)
+            sizes = [item.size for item in items]
+            others.sort(key=sizes.__getitem__, reverse=down)
         elif sort == "date":
             moments = _moments(items)
             for group in (folders, others):
@@ -93,8 +95,9 @@ class Folder:
 
 def _moments(items: list[Item]) -> list[Any]:
     """Return what orders items by their time: texts of the same zone to the second, which is quick, or numbers."""
-    if all(item.mtime[19:20] in ".Z" and item.mtime[-1:] == "Z" for item in items):
-        return [item.mtime[:19] for item in items]
+    texts = [item.mtime for item in items]
+    if all(text[19:20] in ".Z" and text[-1:] == "Z" for text in texts):
+        return [text[:19] for text in texts]
     return [item.changed() for item in items]
 
 
