@@ -143,10 +143,13 @@ class LocalStore:
     def prepare(self, folders: Iterable[str]) -> None:
         """Make the root and each of ``folders`` below it."""
         with _translated(""):
-            self._modes_of(self._root)
+            changed: set[str] = set()
+            self._modes_of(self._root, changed)
             for folder in folders:
                 name = check_prefix(folder)
-                self._modes_of(self._path(name) if name else self._root)
+                self._modes_of(self._path(name) if name else self._root, changed)
+            for folder in changed:
+                _sync_folder(folder)
 
     def capacity(self) -> tuple[int, int]:
         """Return (total, free) bytes of the file system that holds, or would hold, the root."""
@@ -255,12 +258,20 @@ class LocalStore:
                             infos.append(ObjectInfo(key, entry.stat(follow_symlinks=False).st_size))
         return infos, folders
 
-    def _modes_of(self, folder: str) -> _Modes:
-        """Return the modes to use in ``folder``, after making sure that it exists."""
+    def _modes_of(self, folder: str, changed: set[str] | None = None) -> _Modes:
+        """Return the modes to use in ``folder``, after making sure that it exists.
+
+        The folders that got a new one in them are made durable, or noted in ``changed`` for the caller to do so.
+        """
         known = self._modes.get(folder)
         if known is None:
             known = self._find_modes(folder)
-            _make_folder(folder, known.folder)
+            above = _make_folder(folder, known.folder)
+            if changed is not None:
+                changed.update(above)
+            else:
+                for each in above:
+                    _sync_folder(each)
             self._modes[folder] = known
         return known
 
@@ -273,19 +284,18 @@ class LocalStore:
         return _PRIVATE
 
 
-def _make_folder(folder: str, mode: int) -> None:
+def _make_folder(folder: str, mode: int) -> list[str]:
+    """Make a folder and what is missing above it; return the folders that have something new in them."""
     try:
         os.mkdir(folder, mode)
     except FileExistsError:
-        return
+        return []
     except FileNotFoundError:
-        _make_folder(os.path.dirname(folder), mode)
-        _make_folder(folder, mode)
-        return
+        return [*_make_folder(os.path.dirname(folder), mode), *_make_folder(folder, mode)]
     have = stat.S_IMODE(os.stat(folder).st_mode)
     if have & 0o777 != mode:
         os.chmod(folder, mode | have & 0o7000)
-    _sync_folder(os.path.dirname(folder))
+    return [os.path.dirname(folder)]
 
 
 def _write_parts(file: int, parts: list[memoryview]) -> None:
