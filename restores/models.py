@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from backups.models import Snapshot
-from panel.accounts.models import Account
+from panel.accounts.models import Account, Package
 from panel.core.querysets import ScopedQuerySet
 from worker.models import Job, JobItem
 from worker.states import State
@@ -38,6 +38,13 @@ class ArchiveFormat(models.TextChoices):
     TAR_GZ = "tar.gz", "tar.gz"
 
 
+class PackageChoice(models.TextChoices):
+    """Which package an account has after it was restored as a whole."""
+
+    LIVE = "live", "The one it has now"
+    BACKED_UP = "backup", "The one in the backup"
+
+
 class OwnedQuerySet(ScopedQuerySet[Any]):
     """Rows that belong to an account."""
 
@@ -49,7 +56,8 @@ class Restore(models.Model):
     """A request to put items of snapshots of one repository back.
 
     ``parts`` are pairs of a snapshot's number and spelled paths; ``snapshot`` is the first of them.  ``safety`` is
-    what it replaced, whole (``safety_whole``) or with gaps.
+    what it replaced, whole (``safety_whole``) or with gaps.  ``package_was`` is the package that
+    it took from the account.
     """
 
     Target = Target
@@ -63,6 +71,10 @@ class Restore(models.Model):
     overwrite = models.CharField(max_length=12, choices=Overwrite.choices, default=Overwrite.IF_DIFFERENT)
     mirror = models.BooleanField(default=False)
     exact = models.BooleanField(default=False)
+    package = models.CharField(
+        max_length=6, choices=PackageChoice.choices, default=PackageChoice.LIVE, db_default=PackageChoice.LIVE
+    )
+    package_was = models.ForeignKey(Package, null=True, on_delete=models.SET_NULL, related_name="+")
     safety = models.ForeignKey(Snapshot, null=True, on_delete=models.SET_NULL, related_name="+")
     safety_whole = models.BooleanField(default=False)
     undo_of = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="undone_by")

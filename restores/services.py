@@ -24,7 +24,8 @@ from restores.choosing import (
     scope_of_all,
 )
 from restores.conditions import check_accepted, check_restore_limit
-from restores.models import ArchiveFormat, Download, Overwrite, Restore, Target
+from restores.models import ArchiveFormat, Download, Overwrite, PackageChoice, Restore, Target
+from restores.packages import check_package
 from worker.clock import now
 from worker.enqueue import ItemRequest, JobRequest, job_enqueue
 from worker.models import Job
@@ -40,8 +41,8 @@ class RestoreRequest:
 
     ``folder`` (spelled, in the home; empty = a new one) counts for the target *folder*.  ``mirror`` deletes what the
     snapshot does not have; ``exact`` brings back foreign owners, special bits and devices, for administrators.
-    ``request_key`` makes a repeated request the same restore.  ``accepted`` are the marks of the conditions that
-    the person read and accepted.
+    ``package`` says which package the account has afterwards (RST-12).  ``request_key`` makes a repeated request the
+    same restore.  ``accepted`` are the marks of the conditions that the person read and accepted.
     """
 
     parts: Sequence[Part]
@@ -52,6 +53,7 @@ class RestoreRequest:
     exact: bool = False
     safety: bool = True
     request_key: str = ""
+    package: str = PackageChoice.LIVE
     accepted: frozenset[str] = frozenset()
 
 
@@ -73,6 +75,7 @@ def restore_request(request: RestoreRequest, *, actor: Any, undo_of: Restore | N
     for part in request.parts:
         in_place = request.target == Target.IN_PLACE
         check_may_place(part.paths, account, part.snapshot, in_place=in_place, by_admin=actor.is_admin)
+    check_package(request.package, request.parts, in_place=request.target == Target.IN_PLACE, by_admin=actor.is_admin)
     if request.safety and request.target == Target.IN_PLACE:
         for part in request.parts:
             if part.snapshot.repository.destination.read_only:
@@ -225,6 +228,7 @@ def _restore_store(
         overwrite=request.overwrite,
         mirror=request.mirror and in_place,
         exact=request.exact and actor.is_admin,
+        package=request.package,
         requested_by=actor,
         by_admin=actor.is_admin,
         undo_of=undo_of,
@@ -234,6 +238,7 @@ def _restore_store(
         snapshots=[part.snapshot.short for part in parts], paths=sum(len(part.paths) for part in parts),
         first=parts[0].paths[0][:300], target=request.target, folder=request.folder[:300],
         overwrite=request.overwrite, mirror=restore.mirror, safety=request.safety and in_place,
+        **({} if request.package == PackageChoice.LIVE else {"package": request.package}),
         **({"accepted": conditions} if conditions else {}),
     )  # fmt: skip
     return restore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from restores.downloads import make_room
 from restores.handing import Stopped, hand_out
 from restores.listing import list_command, listed, must_be_listed
 from restores.locking import StaysOpen, home_lock, home_unlock
-from restores.models import Download, Restore, Target
+from restores.models import Download, PackageChoice, Restore, Target
+from restores.packages import check_package, package_restore, package_undo
 from restores.placing import archive_parts, commands, placing_of
 from restores.safety import safety_command, safety_origin
 from worker.claim import Claim
@@ -43,7 +45,9 @@ class RestorePlan:
         self._restore = restore
         self._repository = repository
         self._parts = parts
-        self._left = commands(placing_of(restore), parts)
+        placing = placing_of(restore)
+        check_package(restore.package, parts, in_place=restore.target == Target.IN_PLACE, by_admin=placing.by_admin)
+        self._left = commands(placing, parts)
         in_place = restore.target == Target.IN_PLACE and restore.undo_of_id is None
         self._unlisted = must_be_listed(parts, in_place=in_place)
         self._sums: dict[str, float] = dict.fromkeys(_SUMMED, 0)
@@ -71,14 +75,40 @@ class RestorePlan:
         if running.step == "safety":
             return self._after_safety(running, status)
         done = running.last("restored")
+        if running.step == "package":
+            return self._after_package(running)
         if done is None:
             return self._stopped(running)
         running.said.clear()
         for name in _SUMMED:
             self._sums[name] += done[name]
-        if not self._left:
-            return self._outcome(running)
-        return self._next(running)
+        if self._left:
+            return self._next(running)
+        home_unlock(self._restore.account)
+        if self._restore.package == PackageChoice.BACKED_UP and not running.stopping and not running.session.ended:
+            running.step = "package"
+            running.session.send(do="about", item=running.claim.item.pk, snapshot=self._parts[0].snapshot.snapshot_id)
+            return None
+        return self._outcome(running, self._changed(running, package_undo, self._restore))
+
+    def _after_package(self, running: Running) -> Outcome:
+        """Give the account the package of the backup; the files are restored in any case."""
+        said = running.last("about")
+        if said is None:
+            return self._stopped(running)
+        return self._outcome(running, self._changed(running, package_restore, self._restore, said["package"]))
+
+    @staticmethod
+    def _changed(running: Running, change: Callable[..., str], *args: Any) -> PanelError | None:
+        """Change the account's package and log what was done; return what was in the way."""
+        try:
+            done = change(*args)
+        except PanelError as error:
+            running.context.log(str(error), level="warning")
+            return error
+        if done:
+            running.context.log(done)
+        return None
 
     def _locked(self, running: Running, command: dict[str, Any]) -> dict[str, Any]:
         """Lock the home if files come back in place into it; return what the command says of that."""
@@ -96,14 +126,15 @@ class RestorePlan:
         running.context.log("the home is locked until the restore has ended")
         return {"lift": lift and "user" in command}
 
-    def _outcome(self, running: Running) -> Outcome:
-        home_unlock(self._restore.account)
+    def _outcome(self, running: Running, package: PanelError | None = None) -> Outcome:
         sums = self._sums
         running.context.progress(Figures(int(sums["size"]), int(sums["size"]), int(sums["files_restored"])))
         result: dict[str, Any] = {name: int(value) if name != "seconds" else value for name, value in sums.items()}
         if failed := int(sums["failed"]):
             text = f"{failed:,} item{'s' if failed > 1 else ''} could not be restored."
             return Outcome(State.WARNING, result, "HF-TARGET", text, "The log names them and says why.", failed)
+        if package is not None:
+            return Outcome(State.WARNING, result, package.code, str(package), package.guidance, 1)
         return Outcome(State.SUCCESS, result)
 
     def _stopped(self, running: Running) -> Outcome:
@@ -168,9 +199,9 @@ class RestorePlan:
 
 def run_restore(claim: Claim) -> None:
     """Work on a restore."""
-    restore = Restore.objects.select_related("safety", "account__package", "account__server", "requested_by").get(
-        job=claim.item.job
-    )
+    restore = Restore.objects.select_related(
+        "safety", "account__package", "account__server", "requested_by", "undo_of__package_was"
+    ).get(job=claim.item.job)
     try:
         parts, repository = _of_now(restore.parts)
         plan = RestorePlan(restore, repository, parts)

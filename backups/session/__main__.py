@@ -30,6 +30,7 @@ from backups.session.limits import be_modest
 from backups.session.locking import Waiting, lock_of
 from backups.session.privileges import die_with_parent
 from backups.session.spec import (
+    About,
     Archive,
     Backup,
     Cancel,
@@ -145,6 +146,10 @@ class Session:
             from backups.session.upkeep import run_inspect
 
             self._work(command.item, lambda cancel: run_inspect(self._repository, command, cancel))
+        elif isinstance(command, About):
+            from backups.session.about import run_about
+
+            self._work(command.item, lambda _: run_about(self._repository, command))
         elif isinstance(command, Archive):
             from backups.session.archiving import run_archive
 

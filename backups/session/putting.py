@@ -85,7 +85,7 @@ class Putting:
         self._below = unspell(command.below).strip(b"/")
         chosen = [unspell(path).strip(b"/") for path in command.paths]
         self._strays: list[tuple[bytes, int]] = []
-        if command.undo:
+        if command.undo and chosen:
             chosen = self._rooted(chosen)
         self._options = RestoreOptions(
             select=selector(chosen),

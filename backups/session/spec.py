@@ -204,13 +204,20 @@ class Inspect(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
     removed: list[str] = []
 
 
+class About(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="about"):
+    """Say what a snapshot says of its account."""
+
+    item: int
+    snapshot: str
+
+
 class Cancel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="cancel"):
     """Stop an item."""
 
     item: int
 
 
-Command = Backup | Restore | Archive | List | Search | Versions | Read | Sweep | Inspect | Cancel
+Command = Backup | Restore | Archive | List | Search | Versions | Read | Sweep | Inspect | About | Cancel
 _commands = msgspec.json.Decoder(Command)
 _specs = msgspec.json.Decoder(SessionSpec)
 

@@ -18,7 +18,8 @@ from panel.options.selectors import number, option
 from restores.basket import Basket
 from restores.choosing import COMPONENTS, Part, cleaned, narrowed, whole_component
 from restores.conditions import condition_mark, conditions_for
-from restores.models import ArchiveFormat, Overwrite, Restore, Target
+from restores.models import ArchiveFormat, Overwrite, PackageChoice, Restore, Target
+from restores.packages import may_bring_package
 from restores.services import (
     RestoreRequest,
     by_repository,
@@ -32,6 +33,7 @@ from worker.asking import ask
 
 DOWNLOAD = "download"
 _LISTED = 200
+_CHOSEN = ("overwrite", "folder", "format", "mirror", "exact", "single", "package")
 
 
 def wizard(request: HttpRequest) -> HttpResponse:
@@ -54,7 +56,10 @@ def restore_new(request: HttpRequest, number: int) -> HttpResponse:
         paths = _chosen(given, snapshot, in_place=_target(given) == Target.IN_PLACE, by_admin=request.user.is_admin)
         return [Part(snapshot, cleaned(narrowed(paths, snapshot.account)))] if paths else []
 
-    context = {"snapshot": snapshot, "older": older, "newer": newer, "cards": _cards(request, snapshot)}
+    packages = PackageChoice.choices if request.user.is_admin and may_bring_package(snapshot) else ()
+    context = {
+        "snapshot": snapshot, "older": older, "newer": newer, "cards": _cards(request, snapshot), "packages": packages
+    }  # fmt: skip
     return _page(request, snapshot.account, choice, context)
 
 
@@ -137,6 +142,7 @@ def _started(request: HttpRequest, given: QueryDict, parts: list[Part], account:
         mirror=mirror,
         exact=bool(given.get("exact")),
         safety=bool(given.get("safety")),
+        package=given.get("package") or PackageChoice.LIVE,
         request_key=key,
         accepted=frozenset() if request.behind else frozenset(given.getlist("condition")),
     )
@@ -183,7 +189,7 @@ def _options(request: HttpRequest, given: QueryDict, account: Account) -> dict[s
         "target": _target(given),
         "overwrites": Overwrite.choices,
         "formats": ArchiveFormat.choices,
-        "chosen": {name: given.get(name, "") for name in ("overwrite", "folder", "format", "mirror", "exact", "single")}
+        "chosen": {name: given.get(name, "") for name in _CHOSEN}
         | {"overwrite": given.get("overwrite") or Overwrite.IF_DIFFERENT, "components": given.getlist("component")},
         "safety": bool(given.get("safety")) if given.get("token") else option("safety_snapshot"),
         "safety_days": number("safety_days"),

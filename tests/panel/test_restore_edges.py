@@ -6,14 +6,19 @@ import errno
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backups.models import Repository, Snapshot
+from backups.services.schedules import ScheduleData, schedule_create
+from panel.accounts.models import Account, Package, User
+from panel.audit.models import AuditEvent
 from panel.core.errors import Invalid
 from restores import handing
-from restores.choosing import MOST_LETTERS, cleaned
-from restores.models import Download
-from restores.services import download_request
+from restores.choosing import MOST_LETTERS, Part, cleaned
+from restores.models import Download, Restore
+from restores.services import RestoreRequest, download_request, restore_request, restore_undo
 from tests.panel.restoring import Site, downloads, ended, signed_in, site  # noqa: F401 - site is a fixture
 from worker.finish import job_cancel
 
@@ -148,3 +153,108 @@ def test_an_archive_that_does_not_get_whole_to_another_disk_is_nowhere(
     assert made.job.error_code == code
     assert list(site.downloads.iterdir()) == []
     assert [one.ready_at for one in downloads()] == [None]
+
+
+# ---------------------------------------------------------------- the package after a restore of everything
+
+
+@pytest.fixture
+def full(site: Site) -> Site:  # noqa: F811
+    """The account in a server-wide schedule of everything, with the package Gold at the time of the backup."""
+    site.account.package = Package.objects.create(name="Gold", custom_storage=True)
+    site.account.save()
+    values = {"name": "All", "scope": "full", "frequency": "daily", "hour": 3, "retention": {"last": 5}}
+    server, destination = site.people["server"], site.people["destination"]
+    Account.objects.filter(pk=site.people["mallory_account"].pk).update(status="suspended")
+    site.schedule = schedule_create(ScheduleData(server, None, [destination], values), actor=site.people["root"])
+    return site
+
+
+def after_backup(site: Site) -> Snapshot:  # noqa: F811
+    """Back up, then give the account another package and spoil a file."""
+    snapshot = site.back_up()
+    assert snapshot.scope == "full"
+    site.account.package = Package.objects.get(name="Standard")
+    site.account.save()
+    (site.home / "notes.txt").write_text("broken")
+    (site.home / "public_html" / "index.html").unlink()
+    return snapshot
+
+
+def posted(site: Site, name: str, snapshot: Snapshot, **fields: str) -> Any:  # noqa: F811
+    """Send the form of a restore in place, with everything chosen."""
+    form = {"component": "everything", "target": "in_place", "overwrite": "always", "safety": "on", "token": "t"}
+    with signed_in(site.people, name) as browser:
+        answer = browser.post(f"/snapshots/{snapshot.pk}/restore/", form | fields)
+    site.work()
+    site.account.refresh_from_db()
+    return answer
+
+
+def test_an_account_keeps_its_live_package_unless_the_administrator_says_otherwise(full: Site) -> None:
+    snapshot = after_backup(full)
+    with signed_in(full.people, "root") as browser:
+        page = browser.get(f"/snapshots/{snapshot.pk}/restore/").content.decode()
+    assert '<option value="live">The one it has now: Standard</option>' in page
+    assert posted(full, "root", snapshot).status_code == 302
+    ended(Restore.objects.get().job)
+    assert (full.home / "notes.txt").read_bytes() == b"first\n"
+    assert full.account.package.name == "Standard"
+
+
+def test_the_package_of_the_backup_comes_back_and_goes_with_the_undo(full: Site) -> None:
+    snapshot = after_backup(full)
+    assert posted(full, "root", snapshot, package="backup").status_code == 302
+    restore = Restore.objects.get()
+    assert ended(restore.job).state == "success"
+    assert full.account.package.name == "Gold"
+    texts = list(restore.job.log.values_list("text", flat=True))
+    assert "the account has the package of the backup: Gold; it had Standard" in texts
+    (change,) = AuditEvent.objects.filter(action="account.changed")
+    assert (change.actor_name, change.detail["package"]) == ("root", ["Standard", "Gold"])
+    undo = restore_undo(restore, actor=full.people["root"])
+    full.work()
+    ended(undo.job)
+    full.account.refresh_from_db()
+    assert full.account.package.name == "Standard"
+    assert (full.home / "notes.txt").read_text() == "broken"
+    assert not (full.home / "public_html" / "index.html").exists()
+
+
+def test_a_package_that_is_gone_is_a_warning_and_the_files_are_back(full: Site) -> None:
+    snapshot = after_backup(full)
+    Package.objects.filter(name="Gold").delete()
+    posted(full, "root", snapshot, package="backup")
+    job = Restore.objects.get().job
+    assert (job.state, job.error_code) == ("warning", "HF-PACKAGE")
+    assert "no package “Gold”" in job.error
+    assert (full.home / "notes.txt").read_bytes() == b"first\n"
+    assert full.account.package.name == "Standard"
+
+
+def test_who_may_bring_no_package_back_is_told_so_and_nothing_runs(full: Site) -> None:
+    snapshot = after_backup(full)
+    with signed_in(full.people, "alice") as browser:
+        assert 'name="package"' not in browser.get(f"/snapshots/{snapshot.pk}/restore/").content.decode()
+    assert posted(full, "alice", snapshot, package="backup", component="web").status_code == 403
+    assert posted(full, "root", snapshot, package="backup", component="web").status_code == 422
+    assert posted(full, "root", snapshot, package="backup", target="folder").status_code == 422
+    assert posted(full, "root", snapshot, package="gold").status_code == 422
+    Repository.objects.update(account=full.account)
+    assert posted(full, "root", snapshot, package="backup").status_code == 403
+    with signed_in(full.people, "root") as browser:
+        assert 'name="package"' not in browser.get(f"/snapshots/{snapshot.pk}/restore/").content.decode()
+    assert not Restore.objects.exists()
+    assert full.account.package.name == "Standard"
+
+
+def test_a_worker_asks_again_who_may_bring_a_package_back(full: Site) -> None:
+    snapshot = after_backup(full)
+    wanted = RestoreRequest([Part(snapshot, (full.top, "config"))], package="backup", safety=False)
+    (restore,) = restore_request(wanted, actor=full.people["root"])
+    User.objects.filter(username="root").update(role="end_user")
+    full.work()
+    restore.refresh_from_db()
+    full.account.refresh_from_db()
+    assert restore.job.state == "failed"
+    assert full.account.package.name == "Standard"
