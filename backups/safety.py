@@ -13,7 +13,7 @@ from django.db.models.functions import Cast, Concat, TruncDate
 from backups.models import Schedule, Snapshot
 from panel.accounts.models import Account
 from worker.days import backups_ended
-from worker.models import Event, Job
+from worker.models import Event, Job, JobItem
 from worker.states import ENDED, Kind
 
 SAFE_HOURS, PROOF_DAYS = 48, 30
@@ -101,12 +101,17 @@ def _remembered(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> di
 
 
 def _ended(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> dict[date, Counter[str]]:
+    """Count what ended: a viewer's jobs, and for customers how those of the entire server ended for their accounts."""
     days: dict[date, Counter[str]] = defaultdict(Counter)
-    jobs = Job.objects.visible_to(viewer).filter(finished_at__gte=begin, finished_at__lt=end)
-    jobs = jobs.filter(kind=Kind.BACKUP, state__in=ENDED).order_by()
-    rows = jobs.annotate(on=TruncDate("finished_at", tzinfo=zone)).values("on", "state").annotate(many=Count("*"))
-    for row in rows:
-        days[row["on"]][row["state"]] = row["many"]
+    counted = [Job.objects.visible_to(viewer).filter(kind=Kind.BACKUP)]
+    if not viewer.is_admin:
+        mine = Account.objects.visible_to(viewer).filter(package__server_backups=True).order_by()
+        counted.append(JobItem.objects.filter(account__in=mine, job__account=None, job__kind=Kind.BACKUP))
+    for found in counted:
+        rows = found.filter(finished_at__gte=begin, finished_at__lt=end, state__in=ENDED).order_by()
+        rows = rows.annotate(on=TruncDate("finished_at", tzinfo=zone)).values("on", "state").annotate(many=Count("*"))
+        for row in rows:
+            days[row["on"]][row["state"]] += row["many"]
     return days
 
 

@@ -396,6 +396,22 @@ def test_the_heat_map_shows_the_worst_of_each_day_in_the_readers_zone(people: di
     assert heat_map(people["mallory"], today, ZoneInfo("UTC")) == {date(2026, 10, 22): {"overdue": 1}}
 
 
+def test_customers_see_how_runs_of_the_entire_server_ended_for_their_account(people: dict[str, Any]) -> None:
+    today, utc = datetime.fromisoformat("2026-11-21T12:00:00+00:00"), ZoneInfo("UTC")
+    job = Job.objects.create(kind="backup", name="all", server=people["server"], created_at=today, finished_at=today)
+    for who, state, hours in (("alice", "success", 1), ("mallory", "failed", 1), ("alice", "warning", 30)):
+        JobItem.objects.create(
+            job=job, server=people["server"], account=people[f"{who}_account"], slot=1, state=state,
+            finished_at=today - timedelta(hours=hours),
+        )  # fmt: skip
+    assert heat_map(people["alice"], today, utc) == {
+        date(2026, 11, 21): {"success": 1}, date(2026, 11, 20): {"warning": 1},
+    }  # fmt: skip
+    people["alice_account"].package.__class__.objects.update(server_backups=False)
+    cache.clear()
+    assert heat_map(people["alice"], today, utc) == {}
+
+
 def test_the_overview_asks_a_fixed_number_of_questions(
     people: dict[str, Any], browser: Any, django_assert_max_num_queries: Any
 ) -> None:
