@@ -18,15 +18,39 @@ def build(verbs: Mapping[str, Callable[..., Any]]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     _common(parser)
-    words = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, add in _VERBS.items():
+    words = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Verb)
+    for name, (text, fill) in _VERBS.items():
         if name in verbs:
-            help_text, fill = add
-            sub = words.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
-            fill(sub)
+            sub = words.add_parser(name, help=text, description=text, allow_abbrev=False)
+            sub.fill = fill
             sub.set_defaults(run=verbs[name])
-            _common_again(sub)
     return parser
+
+
+class _Verb(argparse.ArgumentParser):
+    """The parser of one verb; it gets its options when it is used: those of all verbs take long to make."""
+
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def filled(self) -> _Verb:
+        """Return the parser with its options."""
+        if self.fill is not None:
+            fill, self.fill = self.fill, None
+            fill(self)
+            _common_again(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with the options there."""
+        return super(_Verb, self.filled()).parse_known_args(args, namespace)
+
+    def format_help(self) -> str:
+        """Return the help, with the options in it."""
+        return super(_Verb, self.filled()).format_help()
+
+    def format_usage(self) -> str:
+        """Return the usage, with the options in it."""
+        return super(_Verb, self.filled()).format_usage()
 
 
 def _common_again(parser: argparse.ArgumentParser) -> None:
