@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +20,24 @@ from django.conf import settings
 
 _GRACE_SECONDS = 15.0
 _RESTART_SECONDS = 2.0
+
+
+def cannot_listen(host: str, port: int) -> str:
+    """Say why the pages cannot be served there, and what to do; nothing if they can."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        why = f"another program listens on port {port}" if taken else (error.strerror or "the address is not known")
+        return (
+            f"Holdfast cannot listen on {host}:{port}: {why}. Choose another place with HOLDFAST_LISTEN_PORT"
+            " and HOLDFAST_LISTEN_HOST, for example HOLDFAST_LISTEN_PORT=8010 make run."
+        )
+    return ""
 
 
 @dataclass(slots=True)

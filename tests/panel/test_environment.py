@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,11 @@ def test_the_production_configuration_passes_the_check_for_deployment(tmp_path: 
     done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
+
+
+def test_a_port_that_is_taken_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = manage(tmp_path, "up", LISTEN_PORT=str(taken.getsockname()[1]))
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "another program listens on port" in done.stderr and "HOLDFAST_LISTEN_PORT=" in done.stderr
+    assert not (tmp_path / "db" / "panel.sqlite3").exists(), "nothing was made yet"

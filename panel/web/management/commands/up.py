@@ -25,9 +25,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take where to listen, and whether to make the sample account."""
-        parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=8000)
-        parser.add_argument("--no-sample", action="store_true")
+        parser.add_argument("--host", default=settings.LISTEN_HOST)
+        parser.add_argument("--port", type=int, default=settings.LISTEN_PORT)
+        parser.add_argument("--no-sample", dest="sample", action="store_false", default=settings.SAMPLE)
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Set up and run."""
@@ -36,19 +36,21 @@ class Command(BaseCommand):
             only_one(settings.DATA_DIR / "run" / "up.lock", patience=5.0)
         except BlockingIOError:
             raise CommandError(f"Holdfast is running already in {settings.DATA_DIR}.") from None
+        if problem := supervisor.cannot_listen(options["host"], options["port"]):
+            raise CommandError(problem)
         call_command("migrate", verbosity=0, interactive=False)
         call_command("collectstatic", verbosity=0, interactive=False)
         reap(worker="")
         # The broker starts below: until then its silence is no news.
         logging.getLogger("worker.doorbell").setLevel(logging.ERROR)
-        password = firstrun.make_rows(sample=not options["no_sample"])
+        password = firstrun.make_rows(sample=options["sample"])
         web = handover.web_user()
         if web is not None:
             web = self._hand_over(web)
         if password:
             self.stdout.write(f"\n  Sign in as  admin\n  Password    {password}\n  It is not shown again.\n")
         self.stdout.write(f"\nHoldfast is on http://{options['host']}:{options['port']}  (Ctrl-C stops it)\n")
-        if password and not options["no_sample"]:
+        if password and options["sample"]:
             self.stdout.write("The sample account's first backup starts now.\n")
             when_first_backup_is_there(self._say)
         self.stdout.flush()
