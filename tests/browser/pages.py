@@ -17,6 +17,8 @@ AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
 WIDE, PHONE = (1280, 900), (360, 780)
+_SHELL = [[".hf-side"], [".hf-top"]]
+"""What every page of a person has alike: most of what axe looks at."""
 _LOADING = re.compile(r"^Failed to load resource: the server responded with a status of 4")
 
 
@@ -80,15 +82,16 @@ class Desk:
         """Wait until the banner says that nothing runs or waits any more."""
         expect(self.page.locator("#active-tasks")).to_contain_text("Nothing is running", timeout=seconds * 1000)
 
-    def breaches(self, *, rules: list[str] | None = None) -> list[str]:
+    def breaches(self, *, rules: list[str] | None = None, shell: bool = True) -> list[str]:
         """What axe finds on the open page, one line each: rule, its meaning, and the first elements.
 
-        ``rules`` asks for these rules only.
+        ``rules`` asks for these rules only; without ``shell`` the menu and the bar on top are passed over.
         """
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(AXE.read_text())
         options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
-        found = self.page.evaluate("options => axe.run(document, options)", options)["violations"]
+        told = [None if shell else {"exclude": _SHELL}, options]
+        found = self.page.evaluate("([place, options]) => axe.run(place || document, options)", told)["violations"]
         return [
             f"{one['id']} ({one['help']}): {len(one['nodes'])} × {node['html'][:160]} {node['failureSummary'][:300]}"
             for one in found
