@@ -7,14 +7,14 @@ from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import CharField, Count, Exists, Max, OuterRef, Q, Value
+from django.db.models import CharField, Count, Exists, F, Max, OuterRef, Q, Value
 from django.db.models.functions import Cast, Concat, TruncDate
 
-from backups.models import Schedule, Snapshot
+from backups.models import Schedule, Snapshot, SnapshotKind
 from panel.accounts.models import Account
 from worker.days import backups_ended
 from worker.models import Event, Job, JobItem
-from worker.states import ENDED, Kind
+from worker.states import ENDED, LIVE, Kind
 
 SAFE_HOURS, PROOF_DAYS = 48, 30
 WEEKS = 18
@@ -105,14 +105,22 @@ def _ended(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> dict[da
     days: dict[date, Counter[str]] = defaultdict(Counter)
     counted = [Job.objects.visible_to(viewer).filter(kind=Kind.BACKUP)]
     if not viewer.is_admin:
-        mine = Account.objects.visible_to(viewer).filter(package__server_backups=True).order_by()
-        counted.append(JobItem.objects.filter(account__in=mine, job__account=None, job__kind=Kind.BACKUP))
+        counted.append(_in_runs_of_the_server(viewer, begin))
     for found in counted:
         rows = found.filter(finished_at__gte=begin, finished_at__lt=end, state__in=ENDED).order_by()
         rows = rows.annotate(on=TruncDate("finished_at", tzinfo=zone)).values("on", "state").annotate(many=Count("*"))
         for row in rows:
             days[row["on"]][row["state"]] += row["many"]
     return days
+
+
+def _in_runs_of_the_server(viewer: Any, begin: datetime) -> Any:
+    """Return the items of a viewer's accounts in backups of the entire server that went on after a moment."""
+    mine = Account.objects.visible_to(viewer).filter(package__server_backups=True).order_by()
+    late = Q(finished_at__gte=begin) | Q(finished_at=None, state__in=LIVE)
+    runs = list(Job.objects.filter(late, kind=Kind.BACKUP, account=None).order_by().values_list("pk", flat=True))
+    # Nothing to look up by: such runs have an item of everybody's, and the accounts are few.
+    return JobItem.objects.filter(account__in=mine).annotate(run=F("job") + 0).filter(run__in=runs)
 
 
 def _missed(viewer: Any, begin: datetime, end: datetime, zone: tzinfo) -> Counter[date]:
@@ -129,7 +137,9 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 
 
 def _good() -> Any:
-    return Snapshot.objects.filter(removed_at=None, damaged_at=None, is_hollow=False).order_by()
+    """Return what an account can be brought back from; what a restore replaced is a few paths at most."""
+    whole = Snapshot.objects.filter(removed_at=None, damaged_at=None, is_hollow=False)
+    return whole.exclude(kind=SnapshotKind.SAFETY).order_by()
 
 
 def _counts(accounts: Any, recent: Any, now: datetime) -> tuple[int, int, int]:

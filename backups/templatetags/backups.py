@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django import template
 
-from backups.models import Schedule, Snapshot
+from backups.models import Schedule, Snapshot, SnapshotKind
 from destinations.selectors import job_destinations
 from worker.clock import now
 from worker.models import Job
@@ -51,5 +51,6 @@ def still_there(job: Job) -> Snapshot | None:
     """Return the newest whole snapshot of the account of a backup that did not succeed."""
     if job.kind != Kind.BACKUP or job.account_id is None or job.state not in (State.FAILED, State.ABORTED):
         return None
-    good = Snapshot.objects.present().filter(account=job.account_id, damaged_at=None)
+    whole = Snapshot.objects.present().filter(account=job.account_id, damaged_at=None, is_hollow=False)
+    good = whole.exclude(kind=SnapshotKind.SAFETY)
     return good.select_related("schedule").order_by("-taken_at").first()

@@ -27,7 +27,7 @@ _WORDS = {
     "skipped": "skipped",
     "": "nothing ran",
 }
-_BAD = ("failed", "overdue", "partial", "warning")
+_BAD = ("failed", "overdue", "partial", "warning", "aborted")
 
 
 def overview_context(user: Any, now: datetime) -> dict[str, Any]:
@@ -115,7 +115,8 @@ def newest_trouble(days: dict[date, dict[str, int]], today: date) -> str:
     day, results = bad[0], days[bad[0]]
     state, total = worst_of(results), sum(results.values())
     when = {today: "Today,", today - timedelta(days=1): "Yesterday,"}.get(day, f"On {day:%b} {day.day},")
-    verb = {"failed": "failed", "overdue": "did not start", "partial": "were done in part", "warning": "had warnings"}
+    verb = {"failed": "failed", "overdue": "did not start", "partial": "were done in part", "warning": "had warnings",
+            "aborted": "were stopped"}  # fmt: skip
     before = f" Before that, {bad[1]:%b} {bad[1].day} was not all good." if len(bad) > 1 else ""
     return f"{when} {results[state]:,} of {count(total, 'run')} {verb[state]}.{before}"
 

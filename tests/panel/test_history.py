@@ -346,6 +346,11 @@ def test_the_overview_answers_whether_everybody_is_safe(people: dict[str, Any], 
     snapshot(people, "mallory")
     seen = safety_of(people["root"], now())
     assert (seen["safe"], seen["day"], seen["waiting"]) == (2, 2, [])
+    Snapshot.objects.filter(account=people["alice_account"]).update(kind="safety")
+    assert safety_of(people["root"], now())["safe"] == 1, "what a restore replaced brings no account back"
+    listed = browser("root").get("/accounts/").context["page"]
+    assert {row.name: row.last_good is None for row in listed} == {"alice": True, "mallory": False}
+    Snapshot.objects.filter(account=people["alice_account"]).update(kind="scheduled")
     # Nobody proved mallory's yet: it comes first though both are safe.
     assert [(account.name, account.last_proven is None) for account in seen["urgent"]] == [
         ("mallory", True), ("alice", False),

@@ -34,7 +34,8 @@ def account_list(request: HttpRequest) -> HttpResponse:
     chosen = {name: request.GET.get(name, "").strip()[:100] for name in ("q", "status", "package", "order")}
     accounts: Any = Account.objects.visible_to(request.user).select_related("owner", "package", "priority")
     accounts = _filtered(accounts, chosen)
-    newest = Max("snapshots__taken_at", filter=Q(snapshots__removed_at=None, snapshots__damaged_at=None))
+    whole = Q(snapshots__removed_at=None, snapshots__damaged_at=None, snapshots__is_hollow=False)
+    newest = Max("snapshots__taken_at", filter=whole & ~Q(snapshots__kind="safety"))
     ordered = accounts.order_by(*_ORDERS.get(chosen["order"], ["name"]), "id")
     page = Paginator(ordered, 50).get_page(request.GET.get("page"))
     known = dict(
