@@ -25,6 +25,8 @@ from panel.core.sealing import MasterKey
 from worker.children import end_child, start_child
 
 _NICE = 10
+_CUSTOMERS_MEMORY = 2 << 30
+"""Bytes that each process may take which reads a repository whose key, and so whose content, is a customer's."""
 _AT_ONCE = 1 << 16
 _UNREACHABLE = frozenset(("HF-STORE-UNREACHABLE", "HF-STORE-HOST", "HF-STORE-PORT", "HF-STORE-TIMEOUT"))
 
@@ -59,6 +61,7 @@ def session_spec(
         "cache": str(settings.CACHE_DIR),
         "nice": _NICE if lock else 0,
         "group": settings.SESSION_CGROUP if lock else "",
+        "memory": _CUSTOMERS_MEMORY if repository.account_id is not None else 0,
     }
 
 

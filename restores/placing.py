@@ -20,6 +20,8 @@ from restores.models import Overwrite, Restore, Target
 from restores.permissions import rules_for
 
 _CONFIG_WALL = "/etc"
+MOST_ITEMS = 20_000_000
+"""Items of one restore or download of a customer; a hostile snapshot can seem to have any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def commands(placing: Placing, parts: Sequence[Part]) -> list[dict[str, Any]]:
             "overwrite": placing.overwrite,
             "undo": placing.undo and in_place,
             "mirror": placing.mirror and in_place,
+            "most": 0 if placing.by_admin else MOST_ITEMS,
         }
         inside = [path[len(home) + 1 :] for path in part.paths if is_inside(path, home)]
         if inside:

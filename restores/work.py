@@ -17,6 +17,7 @@ from backups.records import snapshot_record
 from backups.running import CANCELED, Running, SessionRunner, failure
 from panel.core.errors import PanelError
 from panel.options.selectors import number
+from restores import placing
 from restores.choosing import Part, home_path, is_inside, stored_parts
 from restores.downloads import make_room
 from restores.handing import Stopped, hand_out
@@ -45,9 +46,9 @@ class RestorePlan:
         self._restore = restore
         self._repository = repository
         self._parts = parts
-        placing = placing_of(restore)
-        check_package(restore.package, parts, in_place=restore.target == Target.IN_PLACE, by_admin=placing.by_admin)
-        self._left = commands(placing, parts)
+        how = placing_of(restore)
+        check_package(restore.package, parts, in_place=restore.target == Target.IN_PLACE, by_admin=how.by_admin)
+        self._left = commands(how, parts)
         in_place = restore.target == Target.IN_PLACE and restore.undo_of_id is None
         self._unlisted = must_be_listed(parts, in_place=in_place)
         self._sums: dict[str, float] = dict.fromkeys(_SUMMED, 0)
@@ -235,6 +236,7 @@ class DownloadPlan:
             form=self._download.format,
             strip=home_path(self._download.account.home),
             keep_free=_KEEP_FREE,
+            most=placing.MOST_ITEMS,
         )
 
     def ended(self, running: Running, status: int) -> Outcome:

@@ -89,6 +89,13 @@ class BadRequest(EngineError):
     guidance = "Correct the request; the message says what was wrong with it."
 
 
+class TooMany(EngineError):
+    """A snapshot of more items than are taken at one time; a hostile one can seem to have any number."""
+
+    code = "HF-TOO-MANY"
+    guidance = "Choose single folders of it. An administrator can restore it with the command line, which has no bound."
+
+
 class SnapshotMissing(BadRequest):
     """No snapshot answers to this id or filter."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from backups.engine.errors import Corrupt, TargetProblem
+from backups.engine.errors import Corrupt, TargetProblem, TooMany
 from backups.engine.ports import CancelToken, Entry, Found, Target
 from backups.engine.repository import Repository
 from backups.engine.restore_rules import (
@@ -50,11 +50,14 @@ class Plan:
     options: RestoreOptions = field(default_factory=RestoreOptions)
     cancel: CancelToken = field(default_factory=CancelToken)
     problems: list[Problem] = field(default_factory=list)
+    most: int = 0
+    """Items that are looked at, at most; 0 = any number.  A folder that stands in many places counts in each."""
+    _seen: int = 0
 
     def __iter__(self) -> Iterator[Planned]:
         """Walk the snapshot.  ``target`` None stands for one that does not exist yet.
 
-        Raises BadRequest, Corrupt, StoreError, Canceled.
+        Raises BadRequest, Corrupt, StoreError, Canceled, TooMany.
         """
         top = find_tree(self.repository, self.tree, self.folder)
         waiting = [(b"", top, self.target is not None)]
@@ -67,9 +70,12 @@ class Plan:
                     raise TargetProblem(f"lies more than {MAX_DEPTH} folders deep")
                 nodes = decode_tree(self.repository.load_tree(tree), check_names=False)
                 found = self._found(path) if there else {}
+                self._seen += len(nodes) + 1
             except ITEM_ERRORS as error:
                 self.problems.append(Problem.of(path, error))
                 continue
+            if self.most and self._seen > self.most:
+                raise TooMany(f"it has more than {self.most:,} items")
             yield from self._items(path, nodes, found, below)
             waiting += reversed(below)
 

@@ -63,7 +63,7 @@ def main() -> int:
     with os.fdopen(parser.parse_args().spec_fd, "rb") as file:
         spec = decode_spec(file.read(_LARGEST_SPEC))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    be_modest(spec.nice, spec.group)
+    be_modest(spec.nice, spec.group, spec.memory)
     try:
         with _repository(spec) as (repository, lock):
             say("ready", repository=repository.id)
@@ -74,6 +74,9 @@ def main() -> int:
         return 0
     except (EngineError, StoreError) as error:
         say_error(0, error)
+        return _FAILED
+    except MemoryError:
+        say_no_memory(0)
         return _FAILED
     return 0
 
@@ -191,8 +194,13 @@ class Session:
                 self._browser.listing(command)
             else:
                 self._browser.read(command)
+            return
         except (EngineError, StoreError, ValueError) as error:
             say_error(command.item, error)
+            return
+        except MemoryError:
+            pass
+        say_no_memory(command.item)  # only here what took the memory is let go
 
     def _fork(self, item: int, work: Callable[[CancelToken], int]) -> None:
         sys.stdout.flush()
@@ -237,9 +245,20 @@ def _child(item: int, work: Callable[[CancelToken], int]) -> int:
         return work(cancel)
     except (EngineError, StoreError, OSError) as error:
         say_error(item, error)
+        return _FAILED
+    except MemoryError:
+        pass
     except Exception:  # noqa: BLE001 - a child ends by its exit status, and says why
         say("error", item, code="HF-ENGINE-FAILED", message=traceback.format_exc()[-1400:], guidance="")
+        return _FAILED
+    say_no_memory(item)  # only here what took the memory is let go
     return _FAILED
+
+
+def say_no_memory(item: int) -> None:
+    """Say that an item, or the session itself (item 0), came to the end of the memory it may take."""
+    text = "this needs more memory than it may take"
+    say("error", item, code="HF-MEMORY", message=text, guidance="Choose less at one time; check the repository.")
 
 
 def say_error(item: int, error: Exception) -> None:

@@ -135,5 +135,6 @@ def _needed(repository: Repository, command: Archive, cancel: CancelToken) -> in
     for part in command.parts:
         options = RestoreOptions(select=selector([unspell(path).strip(b"/") for path in part.paths]))
         tree = snapshot_of(repository, part.snapshot).tree
-        total += sum(planned.size for planned in Plan(repository, tree, None, b"", options, cancel))
+        plan = Plan(repository, tree, None, b"", options, cancel, most=command.most)
+        total += sum(planned.size for planned in plan)
     return total

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 
 _LOWEST_BEST_EFFORT = 7
 
 
-def be_modest(nice: int, group: str = "") -> None:
+def be_modest(nice: int, group: str = "", memory: int = 0) -> None:
     """Lower this process's claim to processor and disk, and enter a control group; children inherit all of it.
 
-    ``nice`` 0 changes nothing.  What the machine does not allow is left out: the work matters more than its pace.
+    ``memory`` is how many bytes a process may take before it gets no more; 0 = any.  ``nice`` 0 changes nothing.  What
+    the machine does not allow is left out: the work matters more than its pace.
     """
     if nice:
         import psutil  # takes long, and who only answers questions does without
@@ -20,6 +22,9 @@ def be_modest(nice: int, group: str = "") -> None:
         os.nice(nice)
         with suppress(psutil.Error, OSError):
             psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, _LOWEST_BEST_EFFORT)
+    if memory:
+        hardest = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, hardest))
     if group:
         with suppress(OSError):
             (Path(group) / "cgroup.procs").write_text(str(os.getpid()))

@@ -125,7 +125,15 @@ class Putting:
         return COMPLETE
 
     def _plan(self, view: FolderView | None) -> Plan:
-        return Plan(self._repository, self._tree, view, self._folder, self._options, self._cancel)  # type: ignore[arg-type]
+        return Plan(
+            self._repository,
+            self._tree,
+            view,  # type: ignore[arg-type]
+            self._folder,
+            self._options,
+            self._cancel,
+            most=self._command.most,
+        )
 
     def _planned(self, plan: Plan, view: FolderView | None) -> Iterator[Planned]:
         yield from plan

@@ -17,7 +17,7 @@ class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ``expect`` is the id of the repository that was there before; ``shared`` a folder in which sessions count
     connections and bytes together.  ``lock`` holds the format's shared lock, or its ``exclusive`` one; ``create``
     makes the repository if nothing is there. The ``stale_locks`` are of our own sessions that died: they are
-    removed first.  ``group`` is a control group to enter.
+    removed first.  ``group`` is a control group to enter, ``memory`` how many bytes each process may take (0 = any).
     """
 
     version: int = VERSION
@@ -33,6 +33,7 @@ class SessionSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     exclusive: bool = False
     stale_locks: list[str] = []
     group: str = ""
+    memory: int = 0
 
 
 class Component(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -89,8 +90,9 @@ class Restore(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
     are the ids of whom everything becomes; without it, owners, special bits and devices are as in the snapshot.
     ``rules`` then give some of it other owners and permissions.  ``lift`` says that the target's permissions are taken
     away, and that its owner could change it before.
-    Nothing is written outside ``walls``.  ``mirror`` deletes what the snapshot does not have; so does ``undo``, with
-    the folders that were made only for it.  ``dry_run`` says what would be done, counting for ``seconds`` at most.
+    Nothing is written outside ``walls``, and nothing at all of more than ``most`` items (0 = any number).  ``mirror``
+    deletes what the snapshot does not have; so does ``undo``, with the folders that were made only for it.  ``dry_run``
+    says what would be done, counting for ``seconds`` at most.
     """
 
     item: int
@@ -108,6 +110,7 @@ class Restore(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
     rules: list[PermissionRule] = []
     lift: bool = False
     walls: list[str] = []
+    most: int = 0
     dry_run: bool = False
     seconds: float = 10.0
     count: int = 0
@@ -124,7 +127,8 @@ class ArchivePart(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class Archive(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="archive"):
     """Write items of snapshots to the archive ``file``, which exists and is empty.
 
-    ``strip`` is a folder whose items stand at the top of the archive.  ``keep_free`` bytes stay free on the disk.
+    ``strip`` is a folder whose items stand at the top of the archive.  ``keep_free`` bytes stay free on the disk.  Of
+    more than ``most`` items there is none.
     """
 
     item: int
@@ -133,6 +137,7 @@ class Archive(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
     form: str = "zip"
     strip: str = ""
     keep_free: int = 0
+    most: int = 0
 
 
 class List(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="do", tag="list"):
