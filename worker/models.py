@@ -112,7 +112,7 @@ class JobItem(models.Model):
                 fields=["server", "slot", "priority", "id"], condition=Q(state="pending"), name="item_waiting"
             ),
             models.Index(fields=["server", "slot"], condition=Q(state="running"), name="item_running"),
-            models.Index(fields=["account", "-finished_at"], name="item_account"),
+            models.Index(fields=["account", "-finished_at", "state", "job"], name="item_account"),
             # By the moment of the end and not by state: who asks for what waits must not be given this one, which has
             # another order.  The database cannot tell how many wait: its counts are of yesterday.
             models.Index(fields=["job"], condition=Q(finished_at=None), name="item_live"),
