@@ -4,20 +4,19 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('backups', '0006_own_storage'),
+        ("backups", "0006_own_storage"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='snapshot',
-            name='is_hollow',
+            model_name="snapshot",
+            name="is_hollow",
             field=models.BooleanField(db_default=False, default=False),
         ),
         migrations.AddField(
-            model_name='snapshot',
-            name='mount',
-            field=models.CharField(blank=True, db_default='', max_length=500),
+            model_name="snapshot",
+            name="mount",
+            field=models.CharField(blank=True, db_default="", max_length=500),
         ),
     ]

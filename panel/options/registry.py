@@ -121,7 +121,7 @@ SETTINGS = {
             "restore",
             "Lock an account's home while files come back into it",
             True,
-            "On: nobody enters the home until a restore in place has ended, then its permissions are back. Off: only the "
+            "On: nobody enters the home until a restore in place has ended; then its permissions are back. Off: only "
             "files that come back are hidden until they are whole. Large restores lock long: off, if sites suffer.",
         ),
         Setting(
