@@ -16,6 +16,7 @@ from backups.models import Repository, Schedule
 from backups.records import snapshot_record
 from backups.running import CANCELED, Running, SessionRunner, failure
 from panel.core.errors import PanelError
+from panel.core.text import count
 from panel.options.selectors import number
 from restores import placing
 from restores.choosing import Part, home_path, is_inside, stored_parts
@@ -192,7 +193,7 @@ class RestorePlan:
         running.context.progress(Figures())
         command = self._left.pop(0)
         command |= self._locked(running, command)
-        what = f"{len(command['paths'])} items" if command["paths"] else "everything"
+        what = count(len(command["paths"]), "item") if command["paths"] else "everything"
         running.context.log(f"restoring {what} of {command['folder']} from snapshot {command['snapshot'][:8]}")
         running.session.send(item=running.claim.item.pk, **command)
         return None
