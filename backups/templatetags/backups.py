@@ -7,9 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import template
+from django.db.models import Exists
 
 from backups.models import Schedule, Snapshot, SnapshotKind
 from destinations.selectors import job_destinations
+from panel.options.models import Option
 from worker.clock import now
 from worker.models import Job
 from worker.states import Kind, State
@@ -19,8 +21,9 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def next_planned(context: dict[str, Any]) -> Schedule | None:
-    """Return the schedule of the viewer that runs next."""
-    rows = Schedule.objects.visible_to(context["user"]).present()
+    """Return the schedule of the viewer that runs next; none while backups are switched off."""
+    off = Option.objects.filter(key="backup_enabled", value=False)
+    rows = Schedule.objects.visible_to(context["user"]).present().filter(~Exists(off))
     return rows.filter(is_enabled=True, next_run_at__gt=now()).order_by("next_run_at").first()
 
 

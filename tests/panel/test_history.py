@@ -79,6 +79,15 @@ def test_the_banner_tells_kind_name_status_progress_speed_and_time_left(people: 
     assert "Nightly" not in text_of(browser("mallory").get("/tasks/active/"))
 
 
+def test_nothing_is_announced_while_backups_are_switched_off(people: dict[str, Any], browser: Any) -> None:
+    Schedule.objects.create(name="Soon", server=people["server"], next_run_at=now() + timedelta(hours=1))
+    client = browser("root")
+    assert "Next: Soon" in text_of(client.get("/tasks/active/")) and "Next run:" in text_of(client.get("/"))
+    Option.objects.create(key="backup_enabled", value=False)
+    page = text_of(client.get("/"))
+    assert "Next: Soon" not in text_of(client.get("/tasks/active/")) + page and "Next run:" not in page
+
+
 def test_the_banner_stands_in_every_page_from_the_first_byte(people: dict[str, Any], browser: Any) -> None:
     running(people)
     for address in ("/", "/backups/schedules/", "/backups/history/", "/me/"):
