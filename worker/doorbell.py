@@ -12,6 +12,17 @@ _log = logging.getLogger(__name__)
 TASK = "worker.tasks.work"
 
 
+def answering(seconds: float, *, first: bool = False) -> list[str]:
+    """Return the names of the workers that answer within a time; with ``first`` of the first one, without delay."""
+    if app.conf.task_always_eager:
+        return []
+    try:
+        answers = app.control.ping(timeout=seconds, limit=1 if first else None) or []
+    except Exception:  # noqa: BLE001 - whatever kombu raises for a broker that is gone
+        return []
+    return sorted(name for answer in answers for name in answer)
+
+
 def ring(queue: str) -> bool:
     """Send one message; False if the broker does not answer."""
     if app.conf.task_always_eager:

@@ -25,7 +25,7 @@ from panel.options.selectors import options
 from panel.settings import env
 from worker.asking import client
 from worker.beats import QUIET, SCHEDULER, last_beat
-from worker.celery import app
+from worker.doorbell import answering
 from worker.models import JobItem
 from worker.room import Room
 from worker.states import State
@@ -202,9 +202,9 @@ def _workers() -> Iterator[Finding]:
         yield Finding("error", "Scheduler", text, "Start it: manage.py scheduler.")
     else:
         yield Finding("ok", "Scheduler", f"Seen {ago(seen.seen_at, moment)}.")
-    names = _living_workers()
+    names = answering(2.0)
     if names:
-        yield Finding("ok", "Workers", f"{', '.join(sorted(names))} answer.")
+        yield Finding("ok", "Workers", f"{', '.join(names)} answer.")
     else:
         text = "None answers: backups and restores wait."
         yield Finding("error", "Workers", text, "Start one: manage.py worker; its log says why if it does not stay.")
@@ -213,14 +213,6 @@ def _workers() -> Iterator[Finding]:
     if stuck and names:
         text = f"{stuck} items have waited for more than an hour without a reason."
         yield Finding("warning", "Queue", text, "Look at the Queue page; perhaps starting is paused.")
-
-
-def _living_workers() -> list[str]:
-    try:
-        answers = app.control.ping(timeout=2.0) or []
-    except Exception:  # noqa: BLE001 - whatever kombu raises for a broker that is gone; that is told elsewhere
-        return []
-    return [name for answer in answers for name in answer]
 
 
 def _people() -> Iterator[Finding]:

@@ -16,6 +16,8 @@ from django.views.decorators.http import require_POST
 
 from panel.web.overview import overview_context
 from worker.asking import client
+from worker.beats import SCHEDULER
+from worker.doorbell import answering
 from worker.models import Beat
 
 
@@ -28,10 +30,12 @@ def system(request: HttpRequest) -> HttpResponse:
     """Show the parts of the installation and whether they live."""
     if not request.user.is_admin:
         raise Http404
+    broker = _broker()
     context = {
-        "beats": Beat.objects.order_by("name"),
+        "beats": Beat.objects.filter(name__in=(SCHEDULER, "readers")).order_by("name"),
+        "workers": answering(1.0, first=True) if broker else [],
         "database": connection.vendor,
-        "broker": _broker(),
+        "broker": broker,
         "embedded": settings.EMBEDDED_BROKER,
         "data_dir": settings.DATA_DIR,
         "apart": not os.access(settings.MASTER_KEY_FILE, os.R_OK),

@@ -509,3 +509,8 @@ def test_sums_of_days_go_with_the_jobs_and_with_a_clock_that_ran_ahead(people: d
     assert heat_map(people["root"], now(), ZoneInfo("UTC")) == {old.date(): {"failed": 1}}
     browser("root").post("/backups/history/clear/")
     assert heat_map(people["root"], now(), ZoneInfo("UTC")) == {}
+
+
+def test_the_system_page_says_when_no_worker_answers(people: dict[str, Any], browser: Any) -> None:
+    page = text_of(browser("root").get("/system/"))
+    assert "Worker</span>" in page and "Does not answer" in page and "Backups and restores wait." in page
