@@ -77,7 +77,8 @@ def _candidates(server_id: int, session: tuple[int, str] | None, blocked: set[tu
     left_out = [Condition("item.lease = %s AND item.exclusive = %s", each) for each in blocked]
     if session is None:
         left_out += _in_sessions(running) + _served(server_id, running)
-    return waiting_items(server_id, free, [~each for each in left_out], _LOOK_AHEAD)
+    # Usually the first can be had; after one that could not, several are looked at.
+    return waiting_items(server_id, free, [~each for each in left_out], _LOOK_AHEAD if blocked else 1)
 
 
 def _in_sessions(running: list[RunningItem]) -> list[Condition]:

@@ -18,12 +18,7 @@ _TOUCH = (
 )
 """One statement, as two could both find no row."""
 
-_HOLDER = (
-    "SELECT attempt.id, job.name FROM worker_lease AS lease "
-    "JOIN worker_attempt AS attempt ON attempt.id = lease.attempt_id "
-    "JOIN worker_jobitem AS item ON item.id = attempt.item_id JOIN worker_job AS job ON job.id = item.job_id "
-    "WHERE lease.resource_id = %s AND (lease.exclusive OR NOT %s) ORDER BY lease.id LIMIT 1"
-)
+_IN_THE_WAY = "SELECT attempt_id FROM worker_lease WHERE resource_id = %s AND (exclusive OR NOT %s) ORDER BY id LIMIT 1"
 _GRANT = "INSERT INTO worker_lease (resource_id, attempt_id, exclusive) VALUES (%s, %s, %s)"
 
 
@@ -44,9 +39,12 @@ def touch(key: str) -> None:
 def holder(key: str, *, exclusive: bool) -> Holder | None:
     """Return whose lease stands in the way of another one, or None."""
     with connection.cursor() as cursor:
-        cursor.execute(_HOLDER, [key, not exclusive])
+        cursor.execute(_IN_THE_WAY, [key, not exclusive])
         row = cursor.fetchone()
-    return Holder(*row) if row else None
+    if row is None:
+        return None
+    names = Attempt.objects.filter(pk=row[0]).values_list("item__job__name", flat=True)
+    return Holder(row[0], names.first() or "")
 
 
 def grant(key: str, attempt: Attempt, *, exclusive: bool) -> None:
