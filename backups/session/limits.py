@@ -24,7 +24,8 @@ def be_modest(nice: int, group: str = "", memory: int = 0) -> None:
             psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, _LOWEST_BEST_EFFORT)
     if memory:
         hardest = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, hardest))
+        most = memory if hardest == resource.RLIM_INFINITY else min(memory, hardest)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hardest))
     if group:
         with suppress(OSError):
             (Path(group) / "cgroup.procs").write_text(str(os.getpid()))

@@ -123,7 +123,7 @@ def test_an_archive_is_handed_out_to_another_disk_with_signs_of_life(
     assert os.stat(site.downloads / made.file).st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("why", ["canceled", "lost", "full"])
+@pytest.mark.parametrize("why", ["canceled", pytest.param("lost", marks=pytest.mark.soak), "full"])
 def test_an_archive_that_does_not_get_whole_to_another_disk_is_nowhere(
     site: Site,  # noqa: F811
     other_disk: None,
