@@ -114,15 +114,21 @@ def plan_commands(user: User, question: dict[str, Any]) -> list[dict[str, Any]]:
 
 def archive_parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
     """Return what goes into an archive; items of several snapshots stand below a folder for each."""
-    several = len(parts) > 1
+    folders = _folders(parts) if len(parts) > 1 else [""]
     return [
-        {
-            "snapshot": part.snapshot.snapshot_id,
-            "paths": list(part.paths),
-            "prefix": f"{part.snapshot.taken_at:%Y-%m-%d %H.%M.%S}" if several else "",
-        }
-        for part in parts
+        {"snapshot": part.snapshot.snapshot_id, "paths": list(part.paths), "prefix": folder}
+        for part, folder in zip(parts, folders, strict=False)
     ]
+
+
+def _folders(parts: Sequence[Part]) -> list[str]:
+    """Name each part after the time of its snapshot; those of one second get numbers."""
+    folders: list[str] = []
+    for part in parts:
+        time = f"{part.snapshot.taken_at:%Y-%m-%d %H.%M.%S}"
+        used = sum(folder.startswith(time) for folder in folders)
+        folders.append(f"{time} ({used + 1})" if used else time)
+    return folders
 
 
 def _into_home(placing: Placing, folder: str, below: str, paths: list[str]) -> dict[str, Any]:

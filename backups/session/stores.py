@@ -28,11 +28,12 @@ class _Teller:
     def __init__(self) -> None:
         self._meters: list[SharedMeter] = []
         self._next = 0.0
-        self._process = os.getpid()
+        self._process = 0
 
     def add(self, meter: SharedMeter) -> None:
         """Tell of this meter too."""
         if not self._meters:
+            self._process = os.getpid()
             atexit.register(self.tell)
         self._meters.append(meter)
 
