@@ -6,7 +6,7 @@ import os
 import socket
 import tarfile
 import zipfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from panel.options.models import Option
 from restores.choosing import Part
 from restores.downloads import downloads_tick
 from restores.models import Download, Restore
+from restores.placing import archive_parts
 from restores.services import RestoreRequest, download_request, restore_request, restore_undo
 from tests.panel.restoring import Site, ended, signed_in, site, write  # noqa: F401 - site is a fixture
 from worker.claim import claim_next
@@ -434,6 +435,13 @@ def test_a_tar_of_two_dates_holds_both_versions(site: Site) -> None:  # noqa: F8
         contents = {archive.extractfile(name).read() for name in names if name.endswith(".txt")}  # type: ignore[union-attr]
     assert len(names) == 2
     assert contents == {b"first\n", b"second\n"}
+
+
+def test_restore_points_of_one_second_have_folders_of_their_own_in_an_archive() -> None:
+    moments = [datetime(2026, 5, 1, 3, 0, 7, micros, UTC) for micros in (1, 2, 3)]
+    parts = [Part(Snapshot(snapshot_id=f"{n:064}", taken_at=moment), ("a",)) for n, moment in enumerate(moments)]
+    prefixes = [part["prefix"] for part in archive_parts(parts)]
+    assert prefixes == ["2026-05-01 03.00.07", "2026-05-01 03.00.07 (2)", "2026-05-01 03.00.07 (3)"]
 
 
 def test_downloads_end_by_age_and_by_number(site: Site) -> None:  # noqa: F811
