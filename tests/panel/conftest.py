@@ -26,6 +26,12 @@ from tests import forking  # noqa: E402
 from worker import children, doorbell  # noqa: E402
 
 
+@pytest.fixture(scope="session")
+def django_db_use_migrations() -> bool:
+    """Make the tables from the models: quicker, and alike.  PostgreSQL and whole installations run the migrations."""
+    return bool(os.environ.get("HOLDFAST_DATABASE_URL"))
+
+
 @pytest.fixture(autouse=True)
 def _no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doorbell, "ring", lambda queue: False)
