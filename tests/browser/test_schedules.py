@@ -157,4 +157,5 @@ def test_disabling_and_deleting_can_be_undone(desks: Desks, stack: Stack) -> Non
         page.get_by_role("button", name="Delete schedule").click()
         expect(row).to_have_count(0)
         page.locator(".hf-toast").get_by_role("button", name="Undo").click()
-        expect(row).to_contain_text("Disabled")
+        expect(row).to_contain_text("next")
+        expect(row).not_to_contain_text("Disabled")
