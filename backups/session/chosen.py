@@ -25,7 +25,7 @@ class ChosenPaths:
         return place > 0 and end.startswith(self._ends[place - 1])
 
     def leads(self, path: bytes) -> bool:
-        """Tell whether a chosen path lies in this one, or is it."""
+        """Tell whether a chosen path lies in this one, which :meth:`holds` does not know."""
         end = path + b"/"
         place = bisect_left(self._ends, end)
         return place < len(self._ends) and self._ends[place].startswith(end)
