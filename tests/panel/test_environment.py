@@ -85,3 +85,8 @@ def test_a_port_that_is_taken_stops_the_start_with_a_sentence(tmp_path: Path) ->
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "another program listens on port" in done.stderr and "HOLDFAST_LISTEN_PORT=" in done.stderr
     assert not (tmp_path / "db" / "panel.sqlite3").exists(), "nothing was made yet"
+
+
+def test_the_migrations_make_what_the_models_say(tmp_path: Path) -> None:
+    done = manage(tmp_path, "makemigrations", "--check", "--dry-run")
+    assert done.returncode == 0, done.stdout + done.stderr
