@@ -65,16 +65,21 @@ class Popen(subprocess.Popen[Any]):
             os.close(number)
 
     def _internal_poll(self, *_: Any, **__: Any) -> int | None:
-        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+        if self.returncode is None and self._has_ended(0):
             self._take()
         return self.returncode
 
     def _wait(self, timeout: float | None) -> int:
         if self.returncode is None:
-            if not select.select([self._told], [], [], timeout)[0]:
+            if not self._has_ended(timeout):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self._take()
         return self.returncode
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        told = select.poll()  # unlike select, for descriptors of any number
+        told.register(self._told, select.POLLIN)
+        return bool(told.poll(None if timeout is None else max(0, timeout) * 1000))
 
     def _take(self) -> None:
         text = os.read(self._told, 20)
