@@ -428,8 +428,10 @@ def test_a_reader_never_sees_half_an_object_while_it_is_replaced(place: Place, s
 
     def read() -> None:
         reader = place.open()
-        while not stop.is_set():
+        while True:
             seen.append(reader.get("config"))
+            if stop.is_set():
+                break
         reader.close()
 
     with ThreadPoolExecutor(2) as pool:
