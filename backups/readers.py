@@ -51,7 +51,7 @@ class Warm:
 
     def __init__(self, repository: Repository) -> None:
         self._way, self._opened_at = way_to(repository), time.monotonic()
-        self._broken = False
+        self._broken = self._closing = False
         schedule = repository.snapshots.exclude(schedule=None).select_related("schedule").first()
         spec = session_spec(repository, schedule.schedule if schedule else None, lock=False)
         self._session = EngineSession(spec)
@@ -126,7 +126,8 @@ class Warm:
                     if inbox is not None:
                         inbox.put(event)
         except (OSError, ValueError):
-            _log.exception("a session said what nobody understands")
+            if not self._closing:
+                _log.exception("a session said what nobody understands")
         finally:
             self._session.ended = True
 
@@ -147,6 +148,7 @@ class Warm:
 
     def close(self) -> None:
         """End the process."""
+        self._closing = True
         self._session.close()
 
 
