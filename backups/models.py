@@ -203,6 +203,11 @@ class SnapshotQuerySet(ScopedQuerySet["Snapshot"]):
         """Return those that were not removed."""
         return self.filter(removed_at=None)
 
+    def good(self) -> SnapshotQuerySet:
+        """Return what an account can be brought back from; what a restore replaced is a few paths at most."""
+        whole = self.present().filter(damaged_at=None, is_hollow=False)
+        return whole.exclude(kind=SnapshotKind.SAFETY)
+
 
 class Snapshot(models.Model):
     """The state of one account at one moment, at one destination.

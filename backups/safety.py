@@ -10,7 +10,7 @@ from django.core.cache import cache
 from django.db.models import CharField, Count, Exists, F, Max, OuterRef, Q, Value
 from django.db.models.functions import Cast, Concat, TruncDate
 
-from backups.models import Schedule, Snapshot, SnapshotKind
+from backups.models import Schedule, Snapshot
 from panel.accounts.models import Account
 from worker.days import backups_ended
 from worker.models import Event, Job, JobItem
@@ -137,9 +137,7 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 
 
 def _good() -> Any:
-    """Return what an account can be brought back from; what a restore replaced is a few paths at most."""
-    whole = Snapshot.objects.filter(removed_at=None, damaged_at=None, is_hollow=False)
-    return whole.exclude(kind=SnapshotKind.SAFETY).order_by()
+    return Snapshot.objects.good().order_by()
 
 
 def _counts(accounts: Any, recent: Any, now: datetime) -> tuple[int, int, int]:

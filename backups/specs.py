@@ -51,8 +51,7 @@ def component_command(name: str, account: Account) -> dict[str, Any]:
 
 def parent_of(repository_id: int, account: Account, scope: str) -> Snapshot | None:
     """Return the snapshot the next one is compared with."""
-    same = Snapshot.objects.present().filter(repository=repository_id, account=account, damaged_at=None)
-    same = same.exclude(kind=SnapshotKind.SAFETY).exclude(is_hollow=True)
+    same = Snapshot.objects.good().filter(repository=repository_id, account=account)
     return same.filter(scope=scope).order_by("-taken_at").first() or same.order_by("-taken_at").first()
 
 

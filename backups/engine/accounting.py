@@ -11,11 +11,10 @@ import struct
 import msgspec
 
 from backups.engine.pack import ENTRY_PACKED, ENTRY_PLAIN, FIXED
-from backups.engine.records import RECORD
+from backups.engine.records import RECORD, TREE
 from backups.engine.usage import Usage
 
-TREE_BIT = 1 << 31
-_PACK = TREE_BIT - 1
+_PACK = TREE - 1
 _LENGTHS = struct.Struct(">32xI4xII")
 _DATA_KIND, _TREE_KIND = 1, 2
 

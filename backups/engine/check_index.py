@@ -18,11 +18,10 @@ from backups.engine.index import Index
 from backups.engine.index_file import decode_index
 from backups.engine.layout import INDEX, is_id, object_key
 from backups.engine.pack import ENTRY_PACKED, ENTRY_PLAIN, FIXED
-from backups.engine.records import RECORD
+from backups.engine.records import RECORD, TREE
 from backups.engine.repository import Repository
 from destinations.storage.errors import ObjectMissing, ShortRead
 
-_TREE = 1 << 31
 _CHUNK = 65536 * RECORD
 
 
@@ -103,7 +102,7 @@ class PackFacts:
         whole = memoryview(table.records())[: table.count * RECORD]
         for start in range(0, len(whole), _CHUNK):
             self._add(whole[start : start + _CHUNK].cast("I"))
-        self.counts = [self._blobs[number] + self._blobs[number | _TREE] for number in range(len(index.packs))]
+        self.counts = [self._blobs[number] + self._blobs[number | TREE] for number in range(len(index.packs))]
 
     def _add(self, words: memoryview) -> None:
         columns = []
@@ -126,19 +125,19 @@ class PackFacts:
 
     def size(self, pack: int) -> int:
         """Return the size the file must have, in bytes."""
-        packed = self._packed[pack] + self._packed[pack | _TREE]
+        packed = self._packed[pack] + self._packed[pack | TREE]
         return FIXED + self._length(pack) + self.counts[pack] * ENTRY_PLAIN + packed * (ENTRY_PACKED - ENTRY_PLAIN)
 
     def is_mixed(self, pack: int) -> bool:
         """Tell whether trees and data share a pack."""
-        return pack in self._ends and pack | _TREE in self._ends
+        return pack in self._ends and pack | TREE in self._ends
 
     def has_gaps(self, pack: int) -> bool:
         """Tell whether the blobs the index knows do not fill the pack from its first byte on."""
-        return self._length(pack) != max(self._ends.get(pack, 0), self._ends.get(pack | _TREE, 0))
+        return self._length(pack) != max(self._ends.get(pack, 0), self._ends.get(pack | TREE, 0))
 
     def _length(self, pack: int) -> int:
-        return self._lengths.get(pack, 0) + self._lengths.get(pack | _TREE, 0)
+        return self._lengths.get(pack, 0) + self._lengths.get(pack | TREE, 0)
 
 
 def pack_findings(repository: Repository, facts: PackFacts, listed: dict[str, int]) -> Iterator[Finding]:

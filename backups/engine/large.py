@@ -70,26 +70,25 @@ class LargeFiles:
             self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="seal")
         ids: list[bytes] = []
         total = 0
-        under_way: deque[Future[_Stored]] = deque()
-        sizes: deque[int] = deque()
+        under_way: deque[tuple[Future[_Stored], int]] = deque()
         ahead = 0
         try:
             for chunk in self._chunks(file, head):
                 total += len(chunk)
-                under_way.append(self._executor.submit(self._seal_chunk, chunk))
-                sizes.append(len(chunk))
+                under_way.append((self._executor.submit(self._seal_chunk, chunk), len(chunk)))
                 ahead += len(chunk)
                 del chunk
-                while len(under_way) > self._threads + 1 and (ahead > AHEAD or under_way[0].done()):
-                    ids.append(self._take(under_way.popleft().result()))
-                    ahead -= sizes.popleft()
+                while len(under_way) > self._threads + 1 and (ahead > AHEAD or under_way[0][0].done()):
+                    future, size = under_way.popleft()
+                    ids.append(self._take(future.result()))
+                    ahead -= size
                 if self._cancel.is_set:
                     self._cancel.check()
             while under_way:
-                ids.append(self._take(under_way.popleft().result()))
+                ids.append(self._take(under_way.popleft()[0].result()))
         finally:
             # What was claimed must be stored, even if the rest of the file cannot be read: others may refer to it.
-            for future in under_way:
+            for future, _ in under_way:
                 if not future.cancel():
                     self._take(future.result())
         return b"".join(ids), total

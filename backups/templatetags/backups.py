@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from django import template
 from django.db.models import Exists
 
-from backups.models import Schedule, Snapshot, SnapshotKind
+from backups.models import Schedule, Snapshot
 from destinations.selectors import job_destinations
 from panel.options.models import Option
 from worker.clock import now
@@ -54,6 +54,5 @@ def still_there(job: Job) -> Snapshot | None:
     """Return the newest whole snapshot of the account of a backup that did not succeed."""
     if job.kind != Kind.BACKUP or job.account_id is None or job.state not in (State.FAILED, State.ABORTED):
         return None
-    whole = Snapshot.objects.present().filter(account=job.account_id, damaged_at=None, is_hollow=False)
-    good = whole.exclude(kind=SnapshotKind.SAFETY)
+    good = Snapshot.objects.good().filter(account=job.account_id)
     return good.select_related("schedule").order_by("-taken_at").first()
